@@ -1,0 +1,168 @@
+package redlock
+
+import (
+	"context"
+	"time"
+)
+
+// MaxKeyLength is the length in bytes of the longest key. Keys are byte
+// strings: any byte is allowed in them, and only the empty key is refused.
+const MaxKeyLength = 512
+
+// MaxFence bounds fences and tokens: they stay below it, so that a server
+// whose numbers are doubles (Lua in Redis) still counts exactly.
+const MaxFence = 1<<53 - 1
+
+// HintHorizon is how far ahead of its own clock, in microseconds since 1970, a
+// node lets a hint carry a counter. It keeps a client with a broken clock from
+// using the counters up.
+const HintHorizon = 24 * time.Hour
+
+// Node is one voter of a quorum: one server, or one group of servers that
+// fails as one. redisnode and memnode implement it; to write another, keep the
+// rules below and prove it with nodetest.Run, which has a subtest for each.
+//
+//  1. Exclusive: at most one owner holds a key on a node at any instant of the
+//     node's own clock.
+//  2. Long enough: a grant stays in force for at least the TTL asked, from when
+//     it was made, unless it is released. Nothing shortens a grant: a later
+//     acquire or extend with a smaller TTL leaves the longer one. TTLs are
+//     rounded up.
+//  3. Idempotent: an acquire by the owner that already holds is granted again
+//     with the same fence.
+//  4. Fenced: every grant has a fence larger than every fence and every
+//     confirmed token the node ever had for that key, and at least the hint,
+//     as far as [HintHorizon] allows: max(previous+1, hint).
+//  5. Conditional: confirm and extend act only if that very grant, owner and
+//     fence both, still stands, and are refused otherwise. Neither creates a
+//     grant. A confirm raises the key's counter to the token.
+//  6. Final: once a release of an owner was handled, an acquire of that owner
+//     that arrives later is refused. A release of what is not held succeeds
+//     and frees nobody else's grant.
+//  7. Telling: a refused acquire says who holds, for how much longer, and the
+//     key's counter.
+//  8. Bounded: an error means that the outcome is unknown. A call ends when its
+//     context does, whatever the server or the driver does.
+//  9. Honest about memory: a node that may have lost grants says with each vote
+//     how long ago that was ([Vote.Age]). It is not counted until every grant
+//     that it may have lost has expired.
+//
+// All methods are safe for concurrent use. Requests of one caller may arrive in
+// any order, late, or twice.
+type Node interface {
+	// Name tells the node from the others in errors, events and logs, such as
+	// "127.0.0.1:6379/0". It never holds a credential and never changes.
+	Name() string
+
+	// Acquire asks for the key. The vote is granted or refused (rules 1 to 4, 6
+	// and 7).
+	Acquire(ctx context.Context, req AcquireRequest) (Vote, error)
+
+	// Confirm raises the key's counter to a token, if the grant stands (rule 5).
+	Confirm(ctx context.Context, req ConfirmRequest) (Vote, error)
+
+	// Extend makes the grant last for at least TTL from now, if it stands
+	// (rules 2 and 5).
+	Extend(ctx context.Context, req ExtendRequest) (Vote, error)
+
+	// Release gives up whatever the owner holds of the key, for good (rule 6).
+	// nil means that it was handled.
+	Release(ctx context.Context, req ReleaseRequest) error
+
+	// Inspect reads the key's state and changes nothing. The node leaves
+	// NodeState.Node, Err and Latency empty: they are the Locker's to fill.
+	Inspect(ctx context.Context, key string) (NodeState, error)
+}
+
+// AcquireRequest asks a node for a key.
+type AcquireRequest struct {
+	Key   string
+	Owner string        // 32 hexadecimal digits, fresh for every attempt
+	TTL   time.Duration // the grant must last at least so long
+	Hint  uint64        // the fence should be at least this large
+}
+
+// ConfirmRequest asks a node to store a token under a grant.
+type ConfirmRequest struct {
+	Key   string
+	Owner string
+	Fence uint64 // the grant's
+	Token uint64 // the counter shall be at least this large
+}
+
+// ExtendRequest asks a node to make a grant last longer.
+type ExtendRequest struct {
+	Key   string
+	Owner string
+	Fence uint64        // the grant's
+	TTL   time.Duration // from when the node handles the request
+}
+
+// ReleaseRequest tells a node that an owner is done with a key for ever.
+type ReleaseRequest struct {
+	Key   string
+	Owner string
+}
+
+// Vote is a node's answer to an acquire, a confirm or an extend.
+type Vote struct {
+	Granted bool
+	Fence   uint64 // of the grant, when granted
+
+	// Of a refused acquire. Holder is empty and Remaining zero when nobody
+	// holds the key (a late acquire of a released owner).
+	Holder    string
+	Remaining time.Duration
+
+	// Counter is the largest fence or token the node has for the key.
+	Counter uint64
+
+	// Clock is the node's own clock as it handled the request; zero if it has
+	// none to show. It is compared only with its own earlier readings.
+	Clock time.Time
+
+	// Incarnation names one life of the node's data, such as the run id of a
+	// server process. Two nodes that show the same one are one server. Empty
+	// if the node cannot tell.
+	Incarnation string
+
+	// Age is the time since the node may last have lost grants, such as the
+	// uptime of a server that keeps its data in memory. Zero says that it
+	// loses none.
+	Age time.Duration
+}
+
+// NodeState is what a node knows of a key, at one instant now past. It serves
+// people and monitoring: a decision made on it is a race.
+type NodeState struct {
+	Node    string        // the node's name
+	Err     error         // why there is no answer; the rest is then empty
+	Latency time.Duration // how long the node took
+
+	Held        bool
+	Owner       string
+	Fence       uint64
+	Remaining   time.Duration // until the node frees the key by itself
+	Counter     uint64        // the largest fence or token of the key; 0 if none is known
+	Clock       time.Time
+	Incarnation string
+	Age         time.Duration
+}
+
+// Prober is a Node that can describe its server.
+type Prober interface {
+	// Probe asks the server about itself. It is meant for people and may take
+	// several round trips.
+	Probe(ctx context.Context) (NodeInfo, error)
+}
+
+// NodeInfo describes a node's server.
+type NodeInfo struct {
+	Kind        string        // such as "redis"
+	Version     string        // of the server
+	Incarnation string        // see Vote
+	Age         time.Duration // see Vote; zero for a durable node
+	Durable     bool          // declared to lose no grant in a restart
+	Clock       time.Time     // the server's
+	Warnings    []string      // settings that make the server a poor voter
+}
