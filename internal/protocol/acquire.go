@@ -1,0 +1,222 @@
+package protocol
+
+import (
+	"slices"
+	"time"
+)
+
+// start sends the acquires. The time they take counts from here, before the
+// first of them leaves, so that validity is a lower bound.
+func (a *Attempt) start(now Instant, in Input) {
+	if a.phase != idle {
+		return
+	}
+	a.phase = acquiring
+	a.started, a.ttl, a.hint = now, in.TTL, min(in.Hint, MaxToken)
+	if a.cfg.MaxHold > 0 {
+		a.holdEnd = now.Add(a.cfg.MaxHold)
+	}
+	for i := range a.seats {
+		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint})
+	}
+}
+
+// acquireVoted files the answer to an acquire: in the first round, to heal a
+// lease that is held, or too late.
+func (a *Attempt) acquireVoted(now Instant, node int, in Input) {
+	s := &a.seats[node]
+	s.settle(in.Vote.Outcome)
+	current := s.answer(in)
+	if a.phase == ending {
+		// A late grant. If a release is under way it is enough: it is final on
+		// the node, whatever the order. Else it has to be sent again.
+		if in.Vote.Outcome == Granted || in.Vote.Outcome == Barred {
+			s.doubt = true
+			if s.op != Release || !s.waiting() {
+				s.retryAt = now
+			}
+		}
+		return
+	}
+	if !current {
+		return // a newer request was sent, and its answer will tell more
+	}
+	switch in.Vote.Outcome {
+	case Granted:
+		s.doubt = false // if it was barred, it no longer is
+		s.grant(a.cfg, in.Vote.Fence)
+		a.grantedWhileConfirming(now, node)
+	case Refused:
+		s.lapse()
+		s.remaining = in.Vote.Remaining
+	case Barred:
+		s.bar(in.Vote)
+	}
+}
+
+// concludeAcquire decides as soon as success is certain, or failure and its
+// reason are, and never waits for the slowest node.
+func (a *Attempt) concludeAcquire(now Instant) {
+	if token, ok := a.agreed(); ok {
+		a.win(now, token)
+		return
+	}
+	if a.phase == acquiring && a.grants() >= a.cfg.Quorum {
+		a.confirm(now)
+	}
+	if a.possible() < a.cfg.Quorum {
+		if reason, certain := a.reason(); certain {
+			a.fail(now, reason)
+		}
+	}
+}
+
+// agreed finds the token, if a majority W of nodes each made a grant with a
+// fence no larger than it, and stored it under that very grant: either because
+// the fence is the token, or by a confirm. Then no other attempt gets this token
+// and every later one gets a larger: any two such majorities share a node, which
+// orders the two grants, and its counter was at least the first token when it
+// made the second grant.
+func (a *Attempt) agreed() (uint64, bool) {
+	stored := 0
+	for i := range a.seats {
+		s := &a.seats[i]
+		if !s.granted {
+			continue
+		}
+		if s.stored {
+			stored++
+		}
+		same := 0
+		for j := range a.seats {
+			if a.seats[j].granted && a.seats[j].fence == s.fence {
+				same++
+			}
+		}
+		if same >= a.cfg.Quorum {
+			return s.fence, true
+		}
+	}
+	return a.token, a.phase == confirming && stored >= a.cfg.Quorum
+}
+
+// confirm starts the second trip: the largest fence granted becomes the token
+// and is written to the nodes that granted with a lower one.
+func (a *Attempt) confirm(now Instant) {
+	a.phase = confirming
+	for i := range a.seats {
+		if a.seats[i].granted {
+			a.token = max(a.token, a.seats[i].fence)
+		}
+	}
+	for i := range a.seats {
+		a.grantedWhileConfirming(now, i)
+	}
+}
+
+// grantedWhileConfirming lets a grant that is not above the token take part. One
+// above it cannot: the token would have to be larger, and the nodes that stored
+// it would have to be asked again.
+func (a *Attempt) grantedWhileConfirming(now Instant, node int) {
+	s := &a.seats[node]
+	if a.phase != confirming || !s.granted {
+		return
+	}
+	switch {
+	case s.fence == a.token:
+		s.stored = true
+	case s.fence < a.token:
+		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: a.token})
+	}
+}
+
+// possible counts the nodes that take part or may yet: with a grant in the first
+// trip, with the token stored in the second.
+func (a *Attempt) possible() int {
+	n := 0
+	for i := range a.seats {
+		s := &a.seats[i]
+		if s.waiting() || s.stored || a.phase == acquiring && s.granted {
+			n++
+		}
+	}
+	return n
+}
+
+// grants counts the nodes that granted.
+func (a *Attempt) grants() int {
+	n := 0
+	for i := range a.seats {
+		if a.seats[i].granted {
+			n++
+		}
+	}
+	return n
+}
+
+// win makes the attempt a lease, if enough validity is left.
+func (a *Attempt) win(now Instant, token uint64) {
+	until := a.validity()
+	if until.Sub(now) < a.cfg.MinValidity || until <= now {
+		a.fail(now, TooSlow)
+		return
+	}
+	a.phase, a.token, a.until = held, token, until
+	if !a.cfg.NoRenew {
+		a.renewal = a.started.Add(renewEvery(a.ttl))
+		a.nextRenew = a.renewal
+	}
+	a.out = append(a.out, Output{Kind: Won, Token: token, Until: until})
+}
+
+// take checks the validity again as the lease reaches its user, who may have
+// been kept waiting for a processor since it was won.
+func (a *Attempt) take(now Instant) {
+	if a.phase == held && a.until.Sub(now) < a.cfg.MinValidity {
+		a.fail(now, TooSlow)
+	}
+	a.taken = true
+}
+
+// fail ends an attempt that did not become a lease.
+func (a *Attempt) fail(now Instant, reason Reason) {
+	a.out = append(a.out, Output{Kind: Failed, Votes: a.outcomes(), Failure: Failure{
+		Reason:    reason,
+		Elapsed:   now.Sub(a.started),
+		Remaining: a.freeIn(),
+		Healing:   reason == NoQuorum && a.healing(),
+		Counter:   a.counter,
+	}})
+	a.end(now)
+}
+
+// freeIn is when enough nodes will be free by themselves, as far as refusals
+// told; zero if they are free already, or nobody knows.
+func (a *Attempt) freeIn() time.Duration {
+	var buf [MaxNodes]time.Duration
+	taken := buf[:0]
+	for i := range a.seats {
+		if a.seats[i].outcome == Refused {
+			taken = append(taken, a.seats[i].remaining)
+		}
+	}
+	needed := a.cfg.Quorum - (a.cfg.Nodes - len(taken))
+	if needed <= 0 {
+		return 0
+	}
+	slices.Sort(taken)
+	return taken[needed-1]
+}
+
+// healing says that there would be a quorum if it were not for nodes that are
+// barred for a known time.
+func (a *Attempt) healing() bool {
+	alive := 0
+	for i := range a.seats {
+		s := &a.seats[i]
+		if !s.outcome.failed() || s.outcome == Barred && s.barredFor > 0 {
+			alive++
+		}
+	}
+	return alive >= a.cfg.Quorum
+}

@@ -1,0 +1,98 @@
+package protocol
+
+// relinquish ends the attempt for its user: an unlock, or a wait given up.
+func (a *Attempt) relinquish(now Instant) {
+	switch a.phase {
+	case idle:
+		a.phase = ending
+	case acquiring, confirming:
+		a.fail(now, Cancelled)
+	case held:
+		a.unlocking = true
+		if a.extendGoal != 0 {
+			a.out = append(a.out, Output{Kind: NotProlonged, Reason: NotHeld, Votes: a.outcomes()})
+		}
+		a.end(now)
+	}
+}
+
+// end starts to give back whatever any node may hold. A node that refused and
+// was asked nothing since holds nothing.
+func (a *Attempt) end(now Instant) {
+	a.phase = ending
+	a.nextRenew, a.extendGoal = 0, 0
+	// A grant that is not released in that time has most likely expired by
+	// then. A node that was frozen meanwhile may keep one for a TTL more.
+	a.giveUp = now.Add(a.longest)
+	for i := range a.seats {
+		s := &a.seats[i]
+		s.rejoin = false
+		if s.mayHold() {
+			a.send(now, i, Request{Op: Release})
+		}
+	}
+}
+
+// concludeEnd sends the releases that are due, tells the user when a majority
+// is free of the owner, and finishes when nothing is left.
+func (a *Attempt) concludeEnd(now Instant) {
+	free, waiting, busy := 0, 0, a.due > 0
+	for i := range a.seats {
+		s := &a.seats[i]
+		if s.retryAt != 0 && (now >= s.retryAt || a.draining) {
+			a.send(now, i, Request{Op: Release})
+		}
+		switch {
+		case !s.mayHold() && !s.outcome.failed():
+			free++
+		case s.waiting():
+			waiting++
+		}
+		busy = busy || s.waiting() || s.retryAt != 0
+	}
+	if a.unlocking && free >= a.cfg.Quorum {
+		a.unlocking = false
+		a.out = append(a.out, Output{Kind: Released})
+	}
+	if a.unlocking && free+waiting < a.cfg.Quorum {
+		a.unlocking = false
+		a.out = append(a.out, Output{Kind: NotReleased, Reason: NoQuorum, Votes: a.outcomes()})
+	}
+	if !busy {
+		a.phase = finished
+		a.out = append(a.out, Output{Kind: Finished})
+	}
+}
+
+// releaseVoted files the answer to a release.
+func (a *Attempt) releaseVoted(now Instant, s *seat, v Vote) {
+	if v.Outcome != Granted {
+		a.releaseFailed(now, s)
+		return
+	}
+	s.free()
+}
+
+// releaseFailed plans another try, each after twice the time, or gives up.
+func (a *Attempt) releaseFailed(now Instant, s *seat) {
+	if s.retryAt != 0 {
+		return // the deadline passed first, and the try is planned already
+	}
+	next := now.Add(a.cfg.NodeTimeout << min(s.tries, 16))
+	s.tries++
+	if a.draining || next > a.giveUp {
+		s.free()
+		return
+	}
+	s.retryAt = next
+}
+
+// drain makes an end of the retries: each release that is still due is tried
+// once more, at once.
+func (a *Attempt) drain(now Instant) {
+	switch a.phase {
+	case idle, acquiring, confirming, held:
+		a.relinquish(now)
+	}
+	a.draining = true
+}

@@ -1,0 +1,118 @@
+package protocol
+
+import "time"
+
+// seat is what an attempt knows of one node.
+type seat struct {
+	// The request that was sent last, and what came of it.
+	id       uint32
+	op       Op
+	sent     Instant
+	ttl      time.Duration
+	deadline Instant
+	answered bool
+	outcome  Outcome
+
+	// The grant, if the node is known to have made one that still counts.
+	granted bool
+	fence   uint64
+	expiry  Instant // it stands at least until then; the margin is taken off
+	stored  bool    // and the node's counter is the token under this very grant
+
+	// There may be a grant that does not count: of an acquire that was never
+	// answered, and may be handled at any time yet, or of a barred node.
+	open      int // acquires without a definite answer
+	doubt     bool
+	rejoin    bool          // its grant is gone: ask for a new one
+	remaining time.Duration // of the holder its refusal named
+	barredFor time.Duration
+
+	tries   int     // releases that failed
+	retryAt Instant // of the next release; zero for none
+}
+
+// ask notes that a request is sent.
+func (s *seat) ask(now Instant, req Request) {
+	s.id, s.op, s.sent, s.ttl, s.deadline = req.ID, req.Op, now, req.TTL, req.Deadline
+	s.answered, s.outcome, s.rejoin, s.retryAt = false, Pending, false, 0
+	if req.Op == Acquire {
+		s.open++
+	}
+}
+
+// waiting says that an answer may still come in time.
+func (s *seat) waiting() bool { return s.id != 0 && !s.answered && s.outcome == Pending }
+
+// answer notes the outcome, unless the answer is to an earlier request. An
+// answer after the deadline is still an answer.
+func (s *seat) answer(in Input) bool {
+	if s.id != in.Request || s.answered {
+		return false
+	}
+	s.answered = true
+	if s.outcome == Pending || in.Vote.Outcome != Unknown {
+		s.outcome = in.Vote.Outcome
+	}
+	return true
+}
+
+// mayHold says that there may be something to give back.
+func (s *seat) mayHold() bool { return s.granted || s.doubt || s.open > 0 }
+
+// settle notes that an acquire, the latest or an earlier one, was handled.
+func (s *seat) settle(o Outcome) {
+	if o == Granted || o == Refused {
+		s.open = max(0, s.open-1)
+	}
+}
+
+// free notes that nothing of the owner is left, and that nothing can come: a
+// release is final. Or it gives up on the node.
+func (s *seat) free() {
+	s.lapse()
+	s.open, s.doubt, s.retryAt = 0, false, 0
+}
+
+// grant notes a grant, which stands for the TTL from when the request was sent
+// at the earliest: the node cannot have handled it before.
+func (s *seat) grant(cfg *Config, fence uint64) {
+	s.granted, s.fence = true, fence
+	s.expiry = max(s.expiry, s.sent.Add(s.ttl-cfg.Margin(s.ttl)))
+}
+
+// lapse notes that the node no longer has a grant that counts.
+func (s *seat) lapse() {
+	s.granted, s.stored, s.fence, s.expiry = false, false, 0, 0
+}
+
+// bar notes that the node's grants do not count, though there may be one.
+func (s *seat) bar(v Vote) {
+	s.lapse()
+	s.doubt = true
+	s.barredFor = v.BarredFor
+}
+
+func (s *seat) confirmed(v Vote) {
+	switch v.Outcome {
+	case Granted:
+		s.stored = s.granted
+	case Refused:
+		s.lapse()
+	case Barred:
+		s.bar(v)
+	}
+}
+
+func (s *seat) extended(cfg *Config, v Vote) {
+	switch v.Outcome {
+	case Granted:
+		if s.granted {
+			s.grant(cfg, s.fence)
+		}
+	case Refused:
+		s.lapse()
+		s.rejoin = true
+	case Barred:
+		s.bar(v)
+	}
+}

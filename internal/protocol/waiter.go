@@ -1,0 +1,77 @@
+package protocol
+
+import "time"
+
+// Waiter decides, for one caller who waits for a key, whether a failed attempt
+// is followed by another and when. Its zero value with a Config is ready.
+//
+// It knows only time: backoff from one round trip upward, and the holder's
+// remaining time as the bound.
+type Waiter struct {
+	Config *Config
+
+	tries   int
+	counter uint64
+	outage  bool
+	since   Instant // the outage began
+}
+
+// Hint is the hint for the next attempt: above every counter seen so far, and
+// near the wall clock in microseconds, so that the nodes' counters agree almost
+// always and a counter that was lost with its node does not take tokens back.
+func (w *Waiter) Hint(wallMicros int64) uint64 {
+	return min(max(w.counter+1, uint64(max(0, wallMicros))), MaxToken)
+}
+
+// Next says how long to wait until the next attempt, or that there shall be
+// none. random is a uniform random number.
+//
+// Contention is waited out for ever. An outage is waited out for OutageWait, or
+// for as long as it is known to heal by itself.
+func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration, again bool) {
+	w.counter = max(w.counter, f.Counter)
+	if f.Reason == Contended || f.Healing {
+		w.outage = false
+	} else if !w.outlasts(now, f) {
+		return 0, false
+	}
+	wait = w.backoff(f.Elapsed, random)
+	if f.Remaining > 0 {
+		// Not before the holder's time is over would be too late if it unlocks;
+		// much after it would be idle. A spread keeps waiters apart there too.
+		wait = min(wait, f.Remaining+spread(random, w.floor(f.Elapsed)))
+	}
+	w.tries++
+	return wait, true
+}
+
+// outlasts says that an outage is still short enough to be waited out.
+func (w *Waiter) outlasts(now Instant, f Failure) bool {
+	if !w.outage {
+		w.outage, w.since = true, now.Add(-f.Elapsed)
+	}
+	return w.Config.OutageWait < 0 || now.Sub(w.since) < w.Config.OutageWait
+}
+
+// floor is the shortest wait: a round trip, but not below RetryMin.
+func (w *Waiter) floor(roundTrip time.Duration) time.Duration {
+	return min(max(w.Config.RetryMin, roundTrip), w.Config.RetryMax)
+}
+
+// backoff draws from a window that doubles with each try, up to RetryMax.
+func (w *Waiter) backoff(roundTrip time.Duration, random uint64) time.Duration {
+	floor := w.floor(roundTrip)
+	window := w.Config.RetryMax - floor
+	if shift := min(w.tries, 20); floor<<shift>>shift == floor {
+		window = min(window, floor<<shift)
+	}
+	return floor + spread(random, window)
+}
+
+// spread scales a random number to [0, d).
+func spread(random uint64, d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(random % uint64(d))
+}
