@@ -1,0 +1,202 @@
+package redlock
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
+)
+
+// Defaults of Options.
+const (
+	DefaultTTL         = 10 * time.Second
+	DefaultDriftFactor = 0.01
+	DefaultRetryMin    = 2 * time.Millisecond
+	DefaultRetryMax    = 250 * time.Millisecond
+)
+
+// maxMaxTTL keeps durations far from overflow.
+const maxMaxTTL = 365 * 24 * time.Hour
+
+// Options configures a Locker. The zero value works; every zero field has the
+// default given. All clients of the same nodes must agree on MaxTTL, and should
+// agree on the rest.
+type Options struct {
+	// TTL is asked of the nodes: after that long without a renewal they free
+	// the key by themselves. Default 10 s.
+	TTL time.Duration
+
+	// MaxTTL is the longest TTL that any client of these nodes asks for. A node
+	// that restarted without its data does not vote for that long. Default: TTL,
+	// but at least 10 s.
+	MaxTTL time.Duration
+
+	// MinValidity is how much validity a lease has at least when it is handed
+	// over; an attempt that took longer has failed. Default TTL/2.
+	MinValidity time.Duration
+
+	// NodeTimeout is how long an operation waits for a node. It bounds how long
+	// an operation takes when too many nodes hang, not when a minority does.
+	// Default TTL/20, but at least 50 ms and at most 250 ms, and never above
+	// TTL/4.
+	NodeTimeout time.Duration
+
+	// MaxHold ends every lease after that time, renewed or not, counted from
+	// the start of its acquisition. Default: no limit.
+	MaxHold time.Duration
+
+	// RetryMin and RetryMax bound the random pause of Lock between two
+	// attempts. It starts at about one round trip and grows from there. Default
+	// 2 ms and 250 ms.
+	RetryMin, RetryMax time.Duration
+
+	// OutageWait is how long Lock goes on trying while too many nodes fail,
+	// before it returns ErrNoQuorum: long enough to ride out a blip, short
+	// enough to tell of an outage. Default NodeTimeout; negative means until the
+	// context ends. A node that is known to vote again soon, such as one that
+	// was just restarted, is waited for in any case.
+	OutageWait time.Duration
+
+	// DriftFactor is how much faster than ours a node's clock may run, as a
+	// fraction. TTL times DriftFactor, and 2 ms, are taken off every lease.
+	// Default 0.01, a hundred times what clocks are off by in practice.
+	DriftFactor float64
+
+	// Quorum is the number of votes needed. Default and least: the majority,
+	// N/2+1.
+	Quorum int
+
+	// NoRenew switches renewal off: a lease ends after its validity unless
+	// Lease.Extend is called. By default it is renewed every TTL/3 until it is
+	// released or lost.
+	NoRenew bool
+
+	// Clock is the time. Default SystemClock.
+	Clock Clock
+
+	// Random is where owner ids and pauses come from; it is read by many
+	// goroutines at once. Default crypto/rand.Reader.
+	Random io.Reader
+
+	// Observer is told what happens. Default: nobody.
+	Observer Observer
+}
+
+// LockOptions are the settings of single locks, for Locker.With. A zero field
+// leaves the Locker's own.
+type LockOptions struct {
+	TTL         time.Duration // at most the Locker's MaxTTL
+	MinValidity time.Duration
+	MaxHold     time.Duration
+	NoRenew     bool
+}
+
+// with lays the settings of single locks over a Locker's own.
+func (o Options) with(l LockOptions) (Options, error) {
+	if l.TTL < 0 || l.MinValidity < 0 || l.MaxHold < 0 {
+		return o, errors.New("redlock: LockOptions must not be negative")
+	}
+	if l.TTL > 0 {
+		o.TTL = l.TTL
+	}
+	if l.MinValidity > 0 {
+		o.MinValidity = l.MinValidity
+	}
+	if l.MaxHold > 0 {
+		o.MaxHold = l.MaxHold
+	}
+	o.NoRenew = o.NoRenew || l.NoRenew
+	return o, nil
+}
+
+// resolve fills in the defaults and checks that what comes of it is safe.
+func (o Options) resolve(nodes int) (Options, protocol.Config, error) {
+	if err := o.checkSigns(); err != nil {
+		return o, protocol.Config{}, err
+	}
+	o.fill(nodes)
+	cfg := protocol.Config{
+		Nodes:       nodes,
+		Quorum:      o.Quorum,
+		NodeTimeout: o.NodeTimeout,
+		MaxTTL:      o.MaxTTL,
+		MinValidity: o.MinValidity,
+		MaxHold:     o.MaxHold,
+		DriftPPM:    int64(math.Ceil(o.DriftFactor * 1e6)),
+		NoRenew:     o.NoRenew,
+		RetryMin:    o.RetryMin,
+		RetryMax:    o.RetryMax,
+		OutageWait:  o.OutageWait,
+	}
+	return o, cfg, o.checkRelations(&cfg)
+}
+
+func (o *Options) checkSigns() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"TTL", o.TTL}, {"MaxTTL", o.MaxTTL}, {"MinValidity", o.MinValidity}, {"NodeTimeout", o.NodeTimeout},
+		{"MaxHold", o.MaxHold}, {"RetryMin", o.RetryMin}, {"RetryMax", o.RetryMax},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("redlock: %s is %v: it must not be negative; zero gives the default", d.name, d.value)
+		}
+	}
+	if !(o.DriftFactor >= 0 && o.DriftFactor < 1) { // NaN is neither
+		return fmt.Errorf("redlock: DriftFactor is %v: it must be at least 0 and below 1; 0 gives the default", o.DriftFactor)
+	}
+	return nil
+}
+
+func (o *Options) fill(nodes int) {
+	setDefault(&o.TTL, DefaultTTL)
+	setDefault(&o.MaxTTL, max(o.TTL, DefaultTTL))
+	setDefault(&o.MinValidity, o.TTL/2)
+	setDefault(&o.NodeTimeout, min(o.TTL/4, max(50*time.Millisecond, min(o.TTL/20, 250*time.Millisecond))))
+	setDefault(&o.RetryMax, max(o.RetryMin, DefaultRetryMax))
+	setDefault(&o.RetryMin, min(o.RetryMax, DefaultRetryMin))
+	setDefault(&o.OutageWait, o.NodeTimeout)
+	setDefault(&o.DriftFactor, DefaultDriftFactor)
+	setDefault(&o.Quorum, protocol.Majority(nodes))
+	if o.Clock == nil {
+		o.Clock = SystemClock()
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+}
+
+func (o *Options) checkRelations(cfg *protocol.Config) error {
+	margin := cfg.Margin(o.TTL)
+	switch {
+	case o.Quorum < protocol.Majority(cfg.Nodes):
+		return fmt.Errorf("redlock: Quorum is %d of %d nodes: two owners could each have one; use at least %d", o.Quorum, cfg.Nodes, protocol.Majority(cfg.Nodes))
+	case o.Quorum > cfg.Nodes:
+		return fmt.Errorf("redlock: Quorum is %d, but there are only %d nodes", o.Quorum, cfg.Nodes)
+	case o.MaxTTL > maxMaxTTL:
+		return fmt.Errorf("redlock: MaxTTL is %v: use at most %v; leases are renewed while they are held", o.MaxTTL, maxMaxTTL)
+	case o.TTL > o.MaxTTL:
+		return fmt.Errorf("redlock: TTL %v is above MaxTTL %v: lower TTL, or raise MaxTTL on every client of these nodes", o.TTL, o.MaxTTL)
+	case margin >= o.TTL:
+		return fmt.Errorf("redlock: TTL %v is used up by the %v taken off for clock drift: raise TTL or lower DriftFactor (%v)", o.TTL, margin, o.DriftFactor)
+	case o.NodeTimeout >= o.TTL:
+		return fmt.Errorf("redlock: NodeTimeout %v is not below TTL %v: lower NodeTimeout or raise TTL", o.NodeTimeout, o.TTL)
+	case margin+o.NodeTimeout+o.MinValidity > o.TTL:
+		return fmt.Errorf("redlock: TTL %v is too short for NodeTimeout %v, MinValidity %v and %v of clock drift together: raise TTL or lower the others", o.TTL, o.NodeTimeout, o.MinValidity, margin)
+	case o.RetryMin > o.RetryMax:
+		return fmt.Errorf("redlock: RetryMin %v is above RetryMax %v", o.RetryMin, o.RetryMax)
+	}
+	return nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

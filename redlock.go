@@ -1,0 +1,314 @@
+package redlock
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
+)
+
+// Locker takes locks on a group of nodes. It serves any number of keys and is
+// safe for concurrent use. Make one with New and share it.
+type Locker struct {
+	group *group
+	asked Options // as given, so that With can work out the defaults anew
+	opts  Options
+	cfg   protocol.Config
+	err   error // of With
+}
+
+// group is what a Locker and those derived from it share.
+type group struct {
+	nodes    []Node
+	names    []string // of the nodes
+	clock    Clock
+	random   io.Reader
+	observer Observer
+
+	guardMu sync.Mutex
+	guards  protocol.Guards
+
+	closing chan struct{} // closed by Close
+
+	mu       sync.Mutex
+	closed   bool
+	attempts map[*attempt]struct{} // those with anything left to do
+	idle     chan struct{}         // closed when closed and no attempt is left
+}
+
+// New makes a Locker of the given nodes, which should fail independently of
+// each other: of N nodes, N/2 rounded down of N-1 may be gone. So use an odd
+// number; an even one is safe but stands no more failures than one node less.
+//
+// It refuses what cannot be safe, with an error that says what to change. It
+// asks no node anything. The Locker does not own the nodes: close them yourself
+// after Close.
+func New(nodes []Node, opts Options) (*Locker, error) {
+	names, err := checkNodes(nodes)
+	if err != nil {
+		return nil, err
+	}
+	asked := opts
+	opts, cfg, err := opts.resolve(len(nodes))
+	if err != nil {
+		return nil, err
+	}
+	asked.MaxTTL = opts.MaxTTL // one for all: the guards go by it
+	l := &Locker{asked: asked, opts: opts, cfg: cfg}
+	l.group = &group{
+		nodes:    append([]Node(nil), nodes...),
+		names:    names,
+		clock:    opts.Clock,
+		random:   opts.Random,
+		observer: opts.Observer,
+		guards:   protocol.NewGuards(&l.cfg),
+		closing:  make(chan struct{}),
+		attempts: make(map[*attempt]struct{}),
+		idle:     make(chan struct{}),
+	}
+	return l, nil
+}
+
+// checkNodes gives the nodes' names.
+func checkNodes(nodes []Node) ([]string, error) {
+	if len(nodes) == 0 {
+		return nil, errors.New("redlock: no nodes: give New at least one, better three or five")
+	}
+	if len(nodes) > protocol.MaxNodes {
+		return nil, fmt.Errorf("redlock: %d nodes: use at most %d; more than seven only make a lock slower", len(nodes), protocol.MaxNodes)
+	}
+	names := make([]string, 0, len(nodes))
+	for i, n := range nodes {
+		if isNil(n) {
+			return nil, fmt.Errorf("redlock: node %d is nil", i)
+		}
+		name := n.Name()
+		if j := slices.Index(names, name); j >= 0 {
+			return nil, fmt.Errorf("redlock: nodes %d and %d are both %q: a node given twice would vote twice; remove one, or give them names of their own", j, i, name)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// With gives a Locker with other settings for the locks taken through it. It
+// shares everything else with l, Close included. Settings that cannot be safe
+// are refused when a lock is asked for.
+func (l *Locker) With(o LockOptions) *Locker {
+	if l.err != nil {
+		return l
+	}
+	derived := &Locker{group: l.group}
+	var err error
+	if derived.asked, err = l.asked.with(o); err == nil {
+		derived.opts, derived.cfg, err = derived.asked.resolve(len(l.group.nodes))
+	}
+	derived.err = err
+	return derived
+}
+
+// Lock takes the lock, waiting for as long as others hold it, until ctx ends.
+// ctx bounds the waiting, not the lease: a lease ends by Unlock, or by loss.
+//
+// It returns an error wrapping ErrNoQuorum if too many nodes fail for longer
+// than Options.OutageWait, and one wrapping ctx's error, beside the reason for
+// the waiting, if ctx ends first. Nothing stays locked then: what the nodes may
+// have granted is given back in the background.
+func (l *Locker) Lock(ctx context.Context, key string) (*Lease, error) {
+	return l.lock(ctx, key, true)
+}
+
+// TryLock takes the lock if it is free: it asks every node once. It returns an
+// error wrapping ErrNotAcquired if others hold the lock, and ErrNoQuorum if too
+// many nodes failed to say.
+func (l *Locker) TryLock(ctx context.Context, key string) (*Lease, error) {
+	return l.lock(ctx, key, false)
+}
+
+// Do takes the lock as Lock does, calls fn, and releases it, also when fn
+// panics. fn's context ends when ctx does, and when the lease ends, with cause
+// ErrLost; fn must stop its work then.
+//
+// Do returns fn's error, joined with one wrapping ErrLost if the lease was lost
+// before fn returned. That the release was not confirmed is no error: the work
+// is done, and the nodes free the key after its TTL.
+func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context, *Lease) error) error {
+	lease, err := l.Lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer lease.Unlock(ctx) //nolint:errcheck // see above
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })
+	defer stop()
+	err = fn(inner, lease)
+	if lost := lease.Err(); errors.Is(lost, ErrLost) && !errors.Is(err, ErrLost) {
+		return errors.Join(err, lost)
+	}
+	return err
+}
+
+// Close releases every lease, ends every waiting Lock with ErrClosed, and waits
+// until nothing is left to do: no goroutine, timer or request of the Locker
+// remains then. Nodes that do not answer are tried once more and then left
+// alone, so it takes little more than a NodeTimeout. If ctx ends first it
+// returns ctx's error, and the rest goes on in the background.
+func (l *Locker) Close(ctx context.Context) error {
+	for _, a := range l.group.close() {
+		a.close()
+	}
+	select {
+	case <-l.group.idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("redlock: close: %w", endedBy(ctx))
+	}
+}
+
+// lock makes attempts until one wins or the protocol says to stop.
+func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error) {
+	if err := l.check(ctx, key); err != nil {
+		return nil, err
+	}
+	called := l.group.clock.Now()
+	waiter := protocol.Waiter{Config: &l.cfg}
+	for {
+		a, random, err := l.begin(ctx, key, &waiter)
+		if err != nil {
+			return nil, err
+		}
+		lease, err := a.await(ctx, called)
+		if err == nil || !wait || ctx.Err() != nil || errors.Is(err, ErrClosed) {
+			return lease, err
+		}
+		pause, again := waiter.Next(l.group.now(), a.failure, random)
+		if !again {
+			return nil, err
+		}
+		l.group.observe(ctx, Event{Kind: EventWaiting, Key: key, Latency: pause, Err: err})
+		if err := l.pause(ctx, pause, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits before the next attempt; last is the error of the one before.
+func (l *Locker) pause(ctx context.Context, d time.Duration, last error) error {
+	timer := make(chan struct{})
+	t := l.group.clock.AfterFunc(d, func() { close(timer) })
+	defer t.Stop()
+	select {
+	case <-timer:
+		return nil
+	case <-l.group.closing:
+		return fmt.Errorf("redlock: %w", ErrClosed)
+	case <-ctx.Done():
+		return endedWaiting(ctx, last)
+	}
+}
+
+// endedWaiting adds to the reason for the waiting that ctx ended it, if it did.
+func endedWaiting(ctx context.Context, err error) error {
+	var q *QuorumError
+	if ctx.Err() != nil && errors.As(err, &q) {
+		q.Cause = endedBy(ctx)
+	}
+	return err
+}
+
+// check refuses what no attempt shall be made for.
+func (l *Locker) check(ctx context.Context, key string) error {
+	switch {
+	case l.err != nil:
+		return l.err
+	case key == "":
+		return errors.New("redlock: the key is empty")
+	case len(key) > MaxKeyLength:
+		return fmt.Errorf("redlock: the key has %d bytes: use at most %d", len(key), MaxKeyLength)
+	case ctx.Err() != nil:
+		return fmt.Errorf("redlock: %q: %w", key, endedBy(ctx))
+	}
+	return nil
+}
+
+// begin starts one attempt under a fresh owner.
+func (l *Locker) begin(ctx context.Context, key string, waiter *protocol.Waiter) (*attempt, uint64, error) {
+	var draw [24]byte
+	if _, err := io.ReadFull(l.group.random, draw[:]); err != nil {
+		return nil, 0, fmt.Errorf("redlock: reading random bytes for an owner id: %w", err)
+	}
+	a := newAttempt(ctx, l, key, hex.EncodeToString(draw[:16]))
+	if !l.group.add(a) {
+		return nil, 0, fmt.Errorf("redlock: %w", ErrClosed)
+	}
+	hint := waiter.Hint(l.group.clock.Wall().UnixMicro())
+	a.step(protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: hint})
+	return a, binary.LittleEndian.Uint64(draw[16:]), nil
+}
+
+func (g *group) now() protocol.Instant { return protocol.Instant(g.clock.Now()) }
+
+func (g *group) observe(ctx context.Context, e Event) {
+	if g.observer != nil {
+		g.observer.Observe(context.WithoutCancel(ctx), e)
+	}
+}
+
+// add registers an attempt, unless the group is closed.
+func (g *group) add(a *attempt) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.attempts[a] = struct{}{}
+	return true
+}
+
+// remove forgets an attempt that has finished.
+func (g *group) remove(a *attempt) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.attempts, a)
+	if g.closed && len(g.attempts) == 0 {
+		close(g.idle)
+	}
+}
+
+// close lets no further attempt begin and returns those that are left, the
+// first time it is called.
+func (g *group) close() []*attempt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	close(g.closing)
+	if len(g.attempts) == 0 {
+		close(g.idle)
+	}
+	left := make([]*attempt, 0, len(g.attempts))
+	for a := range g.attempts {
+		left = append(left, a)
+	}
+	return left
+}
+
+// isNil also finds a nil pointer in a Node.
+func isNil(n Node) bool {
+	if n == nil {
+		return true
+	}
+	v := reflect.ValueOf(n)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
