@@ -14,8 +14,7 @@ func (n *Node) Restart() {
 	if n.opts.Durable {
 		return
 	}
-	n.table = n.newTable()
-	n.life++
+	n.begin()
 	n.lostAt = n.clock.Now()
 }
 

@@ -9,6 +9,7 @@ package memnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -56,9 +57,12 @@ type Node struct {
 	table  *table
 	life   int           // counts the lives of the data, from 1
 	lostAt time.Duration // when the data was last lost, if life is above 1
+	epoch  time.Time     // the date at the clock's origin
 	skew   time.Duration
 	down   error
 	thawed chan struct{} // of a frozen node: closed when it goes on
+
+	incarnation string // of this life
 }
 
 var (
@@ -72,7 +76,7 @@ var serials atomic.Uint64
 
 // New makes a node on which no key is held.
 func New(opts Options) *Node {
-	n := &Node{name: opts.Name, serial: serials.Add(1), clock: opts.Clock, opts: opts, life: 1}
+	n := &Node{name: opts.Name, serial: serials.Add(1), clock: opts.Clock, opts: opts}
 	if n.name == "" {
 		n.name = fmt.Sprintf("mem-%d", n.serial)
 	}
@@ -85,7 +89,7 @@ func New(opts Options) *Node {
 	if n.opts.TombstoneRetention <= 0 {
 		n.opts.TombstoneRetention = DefaultTombstoneRetention
 	}
-	n.table = n.newTable()
+	n.begin()
 	return n
 }
 
@@ -102,6 +106,14 @@ func NewN(n int, opts Options) []redlock.Node {
 		nodes[i] = New(one)
 	}
 	return nodes
+}
+
+// begin starts a life with no data.
+func (n *Node) begin() {
+	n.epoch = n.clock.Wall().Round(0).Add(-n.clock.Now())
+	n.table = n.newTable()
+	n.life++
+	n.incarnation = fmt.Sprintf("%s#%d.%d", n.name, n.serial, n.life)
 }
 
 // Name implements redlock.Node.
@@ -167,7 +179,7 @@ func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, erro
 	}
 	defer n.mu.Unlock()
 	s := n.table.inspect(now, key)
-	s.Clock, s.Incarnation, s.Age = n.wall(), n.incarnation(), n.age(now)
+	s.Clock, s.Incarnation, s.Age = n.wall(), n.incarnation, n.age(now)
 	return s, nil
 }
 
@@ -180,7 +192,7 @@ func (n *Node) Probe(ctx context.Context) (redlock.NodeInfo, error) {
 	defer n.mu.Unlock()
 	return redlock.NodeInfo{
 		Kind:        "memory",
-		Incarnation: n.incarnation(),
+		Incarnation: n.incarnation,
 		Age:         n.age(now),
 		Durable:     n.opts.Durable,
 		Clock:       n.wall(),
@@ -192,11 +204,11 @@ func (n *Node) Probe(ctx context.Context) (redlock.NodeInfo, error) {
 func validate(key, owner string, ttl time.Duration) error {
 	switch {
 	case key == "":
-		return fmt.Errorf("memnode: empty key")
+		return errors.New("memnode: empty key")
 	case len(key) > redlock.MaxKeyLength:
 		return fmt.Errorf("memnode: key of %d bytes, longer than %d", len(key), redlock.MaxKeyLength)
 	case owner == "":
-		return fmt.Errorf("memnode: empty owner")
+		return errors.New("memnode: empty owner")
 	case ttl <= 0:
 		return fmt.Errorf("memnode: TTL %v is not positive", ttl)
 	}
@@ -210,17 +222,13 @@ func (n *Node) hintLimit() uint64 {
 
 // sign adds what every vote tells of its node.
 func (n *Node) sign(now time.Duration, v redlock.Vote) redlock.Vote {
-	v.Clock, v.Incarnation, v.Age = n.wall(), n.incarnation(), n.age(now)
+	v.Clock, v.Incarnation, v.Age = n.wall(), n.incarnation, n.age(now)
 	return v
 }
 
-// wall is the node's date and time. The monotonic reading is cut off, because no
-// other server's clock has one, and it would hide a jump of the date.
-func (n *Node) wall() time.Time { return n.clock.Wall().Round(0).Add(n.skew) }
-
-func (n *Node) incarnation() string {
-	return fmt.Sprintf("%s#%d.%d", n.name, n.serial, n.life)
-}
+// wall is the node's date and time. It goes by the clock that grants expire by,
+// as a server's does: a vote that shows it shows whether that clock leapt.
+func (n *Node) wall() time.Time { return n.epoch.Add(n.clock.Now() + n.skew) }
 
 // age is positive from the very instant of a loss: zero would say that nothing
 // was lost.
