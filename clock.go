@@ -11,8 +11,8 @@ import (
 // [SystemClock] is the default, [ManualClock] the one for tests. A Clock is safe
 // for concurrent use.
 type Clock interface {
-	// Now is the time elapsed since some fixed origin. It never goes back, is
-	// not set by anyone, and goes on while the machine is suspended.
+	// Now is the time elapsed since some fixed origin in the past. It never goes
+	// back, is not set by anyone, and goes on while the machine is suspended.
 	Now() time.Duration
 
 	// Wall is the date and time of day. Correctness never depends on it.
@@ -60,12 +60,25 @@ func (c systemClock) AfterFunc(d time.Duration, f func()) Timer {
 	return newSteppedTimer(c.Now, d, f)
 }
 
-// processStart is the origin of the fallback clock.
-var processStart = time.Now()
+// GoClock is Go's own time. It is what testing/synctest puts into virtual time:
+// give it to a Locker and its nodes in a bubble. Outside tests use SystemClock,
+// which counts suspended time.
+func GoClock() Clock { return goClock{} }
+
+type goClock struct{ systemClock }
+
+func (goClock) Now() time.Duration { return goMonotonic() }
+
+func (goClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
 
 // goMonotonic is the runtime's own clock: Linux's CLOCK_MONOTONIC, which stands
-// still during a suspend.
-func goMonotonic() time.Duration { return time.Since(processStart) }
+// still during a suspend. The origin lies so far back that the clock is positive
+// in a bubble too, where it is the year 2000.
+func goMonotonic() time.Duration { return time.Since(processStart) + century }
+
+var processStart = time.Now()
+
+const century = 100 * 365 * 24 * time.Hour
 
 // timerStep bounds how long a steppedTimer sleeps without looking at the clock.
 const timerStep = time.Second

@@ -50,7 +50,13 @@ func (c *ManualClock) SetWall(wall time.Time) {
 }
 
 // Advance moves the clock by d and runs every timer that is due on the way, at
-// its own time. It returns when they have run. It panics if d is negative.
+// its own time. It returns when they have run, but does not wait for goroutines
+// that they woke: a request that is on its way times out if the clock moves by
+// more than Options.NodeTimeout at once, as it would if the process had been
+// suspended. To have leases renewed, advance in smaller steps and wait for the
+// effect of each, or use GoClock under testing/synctest.
+//
+// It panics if d is negative.
 func (c *ManualClock) Advance(d time.Duration) {
 	if d < 0 {
 		panic("redlock: ManualClock.Advance: a clock does not go back")

@@ -504,10 +504,10 @@ func TestManyGoroutinesOnOneKey(t *testing.T) {
 // Two nodes that are one server vote once.
 func TestAliasedNodesVoteOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		one := memnode.New(memnode.Options{Clock: bubbleClock{}})
-		nodes := []redlock.Node{renamed{one, "a"}, renamed{one, "b"}, memnode.New(memnode.Options{Clock: bubbleClock{}})}
+		one := memnode.New(memnode.Options{Clock: redlock.GoClock()})
+		nodes := []redlock.Node{renamed{one, "a"}, renamed{one, "b"}, memnode.New(memnode.Options{Clock: redlock.GoClock()})}
 		nodes[2].(*memnode.Node).SetDown(errors.New("down"))
-		l, err := redlock.New(nodes, redlock.Options{Clock: bubbleClock{}})
+		l, err := redlock.New(nodes, redlock.Options{Clock: redlock.GoClock()})
 		require.NoError(t, err)
 		defer l.Close(context.Background()) //nolint:errcheck // a bubble has no leaks
 		_, err = l.TryLock(t.Context(), "k")

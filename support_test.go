@@ -13,19 +13,6 @@ import (
 	"github.com/quorumlock/redlock/memnode"
 )
 
-// bubbleClock is the time of a synctest bubble, which moves only when every
-// goroutine in it waits.
-type bubbleClock struct{}
-
-func (bubbleClock) Now() time.Duration { return time.Since(time.Unix(0, 0)) }
-func (bubbleClock) Wall() time.Time    { return time.Now() }
-func (bubbleClock) AfterFunc(d time.Duration, f func()) redlock.Timer {
-	return time.AfterFunc(d, f)
-}
-func (bubbleClock) WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, d)
-}
-
 // bubble runs a test in virtual time.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
@@ -141,7 +128,7 @@ func newWorld(t *testing.T, n int, opts redlock.Options) *world {
 	w := &world{events: &recorder{}}
 	for range n {
 		w.nodes = append(w.nodes, &testNode{
-			Node:     memnode.New(memnode.Options{Clock: bubbleClock{}}),
+			Node:     memnode.New(memnode.Options{Clock: redlock.GoClock()}),
 			there:    500 * time.Microsecond,
 			back:     500 * time.Microsecond,
 			deaf:     map[string]bool{},
@@ -162,7 +149,7 @@ func (w *world) another(t *testing.T, opts redlock.Options) *redlock.Locker {
 	for _, n := range w.nodes {
 		nodes = append(nodes, n)
 	}
-	opts.Clock = bubbleClock{}
+	opts.Clock = redlock.GoClock()
 	l, err := redlock.New(nodes, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close(context.Background())) })

@@ -1,0 +1,117 @@
+package redlock_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorumlock/redlock"
+)
+
+// Metrics can be made of the events: each vote, how long a lock was waited for
+// and held.
+func TestObserverSeesALeasesLife(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		_, err = w.locker.TryLock(t.Context(), "k")
+		require.ErrorIs(t, err, redlock.ErrNotAcquired)
+		time.Sleep(4 * time.Second)
+		require.NoError(t, lease.Unlock(t.Context()))
+		synctest.Wait()
+
+		acquired := w.events.of(redlock.EventAcquired)
+		require.Len(t, acquired, 1)
+		assert.Equal(t, time.Millisecond, acquired[0].Latency)
+		assert.Equal(t, lease.Token(), acquired[0].Token)
+		assert.Equal(t, lease.Owner(), acquired[0].Owner)
+
+		rounds := w.events.of(redlock.EventRound)
+		require.Len(t, rounds, 2)
+		assert.NoError(t, rounds[0].Err)
+		assert.Equal(t, time.Millisecond, rounds[0].Latency)
+		require.ErrorIs(t, rounds[1].Err, redlock.ErrNotAcquired)
+
+		require.NotEmpty(t, w.events.of(redlock.EventRenewed))
+		released := w.events.of(redlock.EventReleased)
+		require.Len(t, released, 1)
+		assert.InDelta(t, 4, released[0].Held.Seconds(), 0.1)
+		assert.Equal(t, time.Millisecond, released[0].Latency)
+
+		votes := map[string]int{}
+		for _, e := range w.events.of(redlock.EventVote) {
+			assert.Equal(t, "k", e.Key)
+			assert.NotEmpty(t, e.Node)
+			assert.Equal(t, time.Millisecond, e.Latency)
+			votes[e.Op+" "+e.Outcome.String()]++
+		}
+		// The fourth release is for the node that had not yet refused when two
+		// others had.
+		assert.Equal(t, map[string]int{"acquire granted": 3, "acquire refused": 3, "extend granted": 3, "release granted": 4}, votes)
+	})
+}
+
+// An observer may use the Locker and the lease that it is told of.
+func TestObserverMayCallBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		var l *redlock.Locker
+		lost := make(chan error, 1)
+		opts := redlock.Options{Clock: redlock.GoClock(), NoRenew: true, Observer: observe(func(e redlock.Event) {
+			if e.Kind == redlock.EventLost {
+				_, err := l.TryLock(context.Background(), "other")
+				lost <- err
+			}
+		})}
+		l, err := redlock.New([]redlock.Node{w.nodes[0], w.nodes[1], w.nodes[2]}, opts)
+		require.NoError(t, err)
+		_, err = l.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		require.NoError(t, <-lost)
+		require.NoError(t, l.Close(t.Context()))
+	})
+}
+
+type observe func(redlock.Event)
+
+func (f observe) Observe(_ context.Context, e redlock.Event) { f(e) }
+
+func TestLogObserver(t *testing.T) {
+	var b bytes.Buffer
+	log := redlock.LogObserver(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})))
+	for _, e := range []redlock.Event{
+		{Kind: redlock.EventVote, Key: "k", Owner: "o", Op: "acquire", Node: "n", Outcome: redlock.Granted, Latency: time.Millisecond},
+		{Kind: redlock.EventVote, Key: "k", Owner: "o", Op: "extend", Node: "n", Outcome: redlock.Unknown, Err: errors.New("down")},
+		{Kind: redlock.EventAcquired, Key: "k", Owner: "o", Token: 7, Remaining: time.Second},
+		{Kind: redlock.EventReleased, Key: "k", Owner: "o", Token: 7, Held: time.Minute},
+		{Kind: redlock.EventReleased, Key: "k", Owner: "o", Token: 7, Err: redlock.ErrNoQuorum},
+		{Kind: redlock.EventLost, Key: "k", Owner: "o", Token: 7, Err: redlock.ErrLost},
+		{Kind: redlock.EventWaiting, Key: "k", Err: redlock.ErrNotAcquired},
+	} {
+		log.Observe(t.Context(), e)
+	}
+	assert.Equal(t, `level=DEBUG msg="redlock: vote" key=k owner=o op=acquire node=n outcome=granted latency=1ms
+level=WARN msg="redlock: vote" key=k owner=o op=extend node=n outcome=unknown error=down
+level=INFO msg="redlock: acquired" key=k owner=o token=7 remaining=1s
+level=INFO msg="redlock: released" key=k owner=o token=7 held=1m0s
+level=WARN msg="redlock: released" key=k owner=o token=7 error="no quorum"
+level=ERROR msg="redlock: lost" key=k owner=o token=7 error="lease lost"
+level=DEBUG msg="redlock: waiting" key=k error="not acquired"
+`, b.String())
+}
