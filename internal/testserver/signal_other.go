@@ -1,0 +1,12 @@
+//go:build !unix
+
+package testserver
+
+import (
+	"errors"
+	"os"
+)
+
+func freeze(*os.Process) error { return errors.ErrUnsupported }
+
+func resume(*os.Process) error { return errors.ErrUnsupported }

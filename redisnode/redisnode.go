@@ -1,0 +1,302 @@
+package redisnode
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"github.com/quorumlock/redlock"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	defaultPrefix             = "redlock:"
+	defaultFenceRetention     = 7 * 24 * time.Hour
+	defaultTombstoneRetention = time.Minute
+)
+
+// Options adjusts a Node. The zero value serves with a client of your own;
+// without one, Addr is required and everything else has a default.
+type Options struct {
+	// The server to connect to, and how, where New makes the client itself. With
+	// a client of your own all of these stay empty.
+	Addr     string // host:port, or the path of a unix socket
+	Network  string // "tcp" or "unix"; by default "unix" if Addr begins with "/"
+	Username string
+	Password string
+	DB       int
+	TLS      *tls.Config // nil: no TLS
+
+	// Name is the node's name in errors, events and logs. By default it is the
+	// server's address and database, as in "127.0.0.1:6379/0". A Sentinel
+	// client does not tell whose servers it finds: name those nodes yourself.
+	Name string
+
+	// Prefix begins the names of all keys the node writes; "redlock:" by
+	// default. It must not contain '{', which decides on a key's cluster slot.
+	// Nodes of one quorum should agree on it, and all programs must.
+	Prefix string
+
+	// Durable declares that the server loses no grant in a restart, so that it
+	// may vote right after one. That takes appendonly yes with appendfsync
+	// always, on a disk that keeps what it acknowledged, and no failover to a
+	// replica, which always lags behind. If that is not so, two programs may
+	// hold one lock after a crash.
+	Durable bool
+
+	// FenceRetention is how long the counter of an idle key is kept; 7 days by
+	// default. It must be longer than redlock.HintHorizon, or else a counter that
+	// a client with a fast clock drove ahead would be forgotten before the
+	// clocks of the others have passed it, and tokens would go back.
+	FenceRetention time.Duration
+
+	// TombstoneRetention is how long the node remembers that an owner released;
+	// 1 minute by default. A request that spends longer on its way may lock the
+	// key for nobody until its TTL ends.
+	TombstoneRetention time.Duration
+
+	// Proxied says that a proxy or a load balancer stands before the server, so
+	// that connections outlive it. The node then asks the server for its
+	// identity on every call.
+	Proxied bool
+
+	// Clock measures how long ago the server told its age. The default is
+	// redlock.SystemClock.
+	Clock redlock.Clock
+}
+
+// Node is one Redis server, or one group of them that fails as one, as a voter.
+// It is safe for concurrent use.
+type Node struct {
+	client  redis.UniversalClient
+	own     bool  // made by New, so closed by Close
+	invalid error // why no call can work
+
+	name      string
+	prefix    string
+	durable   bool
+	fence     int64 // retention, in milliseconds
+	tombstone int64 // retention, in milliseconds
+	clock     redlock.Clock
+	identity  identity
+}
+
+var (
+	_ redlock.Node   = (*Node)(nil)
+	_ redlock.Prober = (*Node)(nil)
+)
+
+// New makes a node of a client: for one server, a Sentinel failover group, or a
+// cluster. The client stays yours, to close after the node's last call. New adds
+// a hook to it that counts connections, so give it to New before its first use if
+// you can.
+//
+// Without a client (nil) the node makes one from opts, with settings that suit
+// locks: no hidden retries, and deadlines that count. Close ends that one.
+//
+// New connects to nothing and never fails. If the options are wrong, every call
+// returns an error that says so.
+func New(client redis.UniversalClient, opts Options) *Node {
+	n := &Node{
+		client:    client,
+		own:       client == nil,
+		prefix:    orDefault(opts.Prefix, defaultPrefix),
+		durable:   opts.Durable,
+		fence:     milliseconds(orDefault(opts.FenceRetention, defaultFenceRetention)),
+		tombstone: milliseconds(orDefault(opts.TombstoneRetention, defaultTombstoneRetention)),
+		clock:     opts.Clock,
+	}
+	if n.clock == nil {
+		n.clock = redlock.SystemClock()
+	}
+	n.name = orDefault(opts.Name, defaultName(client, opts))
+	if n.invalid = validate(client, opts); n.invalid != nil {
+		return n
+	}
+	if n.own {
+		n.client = newClient(opts)
+	}
+	n.watch(opts.Proxied)
+	return n
+}
+
+// watch arranges for the node to learn of new connections, where it can.
+func (n *Node) watch(proxied bool) {
+	switch c := n.client.(type) {
+	case *redis.Client:
+		if !proxied {
+			n.identity.dials = &dials{}
+			c.AddHook(n.identity.dials)
+		}
+	case *redis.ClusterClient:
+		n.identity.shared = true
+	}
+}
+
+// Name implements redlock.Node.
+func (n *Node) Name() string { return n.name }
+
+// Close ends the client that New made. It leaves a client of your own alone.
+func (n *Node) Close() error {
+	if !n.own || n.client == nil {
+		return nil
+	}
+	if err := n.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return n.explain("close", err)
+	}
+	return nil
+}
+
+// Acquire implements redlock.Node.
+func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock.Vote, error) {
+	if req.TTL <= 0 {
+		return redlock.Vote{}, n.explain("acquire", errTTL)
+	}
+	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence),
+		redlock.HintHorizon.Microseconds(), uint64(redlock.MaxFence), n.fence)
+}
+
+// Confirm implements redlock.Node.
+func (n *Node) Confirm(ctx context.Context, req redlock.ConfirmRequest) (redlock.Vote, error) {
+	if req.Token > redlock.MaxFence {
+		return redlock.Vote{}, n.explain("confirm", errToken)
+	}
+	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token, n.fence)
+}
+
+// Extend implements redlock.Node.
+func (n *Node) Extend(ctx context.Context, req redlock.ExtendRequest) (redlock.Vote, error) {
+	if req.TTL <= 0 {
+		return redlock.Vote{}, n.explain("extend", errTTL)
+	}
+	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), n.fence)
+}
+
+// Release implements redlock.Node. Besides freeing the key it publishes the owner
+// on the key's channel, if the owner held it.
+func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
+	if err := n.check(req.Key, req.Owner); err != nil {
+		return n.explain("release", err)
+	}
+	names := newKeyNames(n.prefix, req.Key)
+	_, err := within(ctx, n.clock, func() (answer, error) {
+		return runScript(ctx, n.client, releaseScript, names.of(req.Owner), "", req.Owner, n.tombstone, names.channel)
+	})
+	if err != nil {
+		return n.explain("release", err)
+	}
+	return nil
+}
+
+// Inspect implements redlock.Node.
+func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, error) {
+	if err := n.check(key, "none"); err != nil {
+		return redlock.NodeState{}, n.explain("inspect", err)
+	}
+	a, who, err := n.ask(ctx, inspectScript, newKeyNames(n.prefix, key).of(""))
+	if err != nil {
+		return redlock.NodeState{}, n.explain("inspect", err)
+	}
+	return redlock.NodeState{
+		Held:        a.yes,
+		Owner:       a.holder(),
+		Fence:       a.fence,
+		Remaining:   a.left,
+		Counter:     a.counter,
+		Clock:       a.clock,
+		Incarnation: who.incarnation,
+		Age:         who.age,
+	}, nil
+}
+
+// vote runs a script that grants or refuses. All of them take the owner first.
+func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner string, args ...any) (redlock.Vote, error) {
+	if err := n.check(key, owner); err != nil {
+		return redlock.Vote{}, n.explain(op, err)
+	}
+	args = append([]any{owner}, args...)
+	a, who, err := n.ask(ctx, s, newKeyNames(n.prefix, key).of(owner), args...)
+	if err != nil {
+		return redlock.Vote{}, n.explain(op, err)
+	}
+	vote := redlock.Vote{
+		Granted:     a.yes,
+		Counter:     a.counter,
+		Clock:       a.clock,
+		Incarnation: who.incarnation,
+		Age:         who.age,
+	}
+	if a.yes {
+		vote.Fence = a.fence
+	} else {
+		vote.Holder, vote.Remaining = a.holder(), a.left
+	}
+	return vote, nil
+}
+
+// check refuses what cannot be asked of any server.
+func (n *Node) check(key, owner string) error {
+	switch {
+	case n.invalid != nil:
+		return n.invalid
+	case key == "":
+		return errors.New("the key is empty")
+	case len(key) > redlock.MaxKeyLength:
+		return errKeyLength
+	case owner == "":
+		return errors.New("the owner is empty")
+	}
+	return nil
+}
+
+// asked is an answer together with who gave it.
+type asked struct {
+	answer
+	identified
+}
+
+// ask runs a script and tells which server answered and how old that is.
+func (n *Node) ask(ctx context.Context, s *redis.Script, keys []string, args ...any) (answer, identified, error) {
+	got, err := within(ctx, n.clock, func() (asked, error) {
+		return n.askNow(ctx, s, keys, args)
+	})
+	if n.durable {
+		got.age = 0
+	}
+	return got.answer, got.identified, err
+}
+
+// askNow asks for the server's identity where that is not known for certain. If
+// the client made a connection during a call that did not ask, then that call may
+// have reached another process than the one remembered, and is made again: the
+// operations are idempotent.
+func (n *Node) askNow(ctx context.Context, s *redis.Script, keys []string, args []any) (asked, error) {
+	dialled := n.identity.dialledSoFar()
+	if !n.identity.mustAsk(dialled) {
+		sent := n.clock.Now()
+		a, err := runScript(ctx, n.client, s, keys, append([]any{""}, args...)...)
+		if err != nil {
+			return asked{}, err
+		}
+		if who, ok := n.identity.recall(dialled, sent, n.clock.Now()); ok {
+			return asked{a, who}, nil
+		}
+		dialled = n.identity.dialledSoFar()
+	}
+	sent := n.clock.Now()
+	a, err := runScript(ctx, n.client, s, keys, append([]any{n.mode()}, args...)...)
+	if err != nil {
+		return asked{}, err
+	}
+	return asked{a, n.identity.learn(a.server, dialled, sent, n.clock.Now())}, nil
+}
+
+// mode says how much depends on the server's identity; see lua/common.lua.
+func (n *Node) mode() string {
+	if n.durable {
+		return "may"
+	}
+	return "must"
+}
