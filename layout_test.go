@@ -43,7 +43,7 @@ func TestImportsPointToTheCore(t *testing.T) {
 		"redisnode":           {""},
 		"nodeurl":             {"", "memnode", "redisnode"},
 		"internal/demo":       {"", "nodeurl", "redisnode"},
-		"cmd/redlock":         {"", "nodeurl", "internal/demo"},
+		"cmd/redlock":         {"", "nodeurl", "internal/demo", "internal/protocol"},
 	}
 	for _, line := range goList(t, "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...") {
 		fields := strings.Fields(line)

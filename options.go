@@ -51,7 +51,7 @@ type Options struct {
 
 	// RetryMin and RetryMax bound the random pause of Lock between two
 	// attempts. It starts at about one round trip and grows from there. Default
-	// 2 ms and 250 ms.
+	// 2 ms and 250 ms; where round trips are long, the pauses are longer.
 	RetryMin, RetryMax time.Duration
 
 	// OutageWait is how long Lock goes on trying while too many nodes fail,

@@ -35,6 +35,7 @@ type Attempt struct {
 	started Instant // before the first request was sent
 	last    Instant // of the latest Step
 	timer   Instant // as last told to the driver
+	fired   bool    // it did in this Step, early perhaps
 	nextID  uint32
 	due     int // answers that the driver still owes
 
@@ -72,7 +73,7 @@ func (a *Attempt) Clone() Attempt {
 // driver orders its events.
 func (a *Attempt) Step(now Instant, in Input, out []Output) []Output {
 	now = max(now, a.last)
-	a.last, a.out = now, out
+	a.last, a.out, a.fired = now, out, false
 	a.timeouts(now)
 	if a.phase == held && now >= a.until {
 		a.lose(now, a.expiryReason())
@@ -82,6 +83,8 @@ func (a *Attempt) Step(now Instant, in Input, out []Output) []Output {
 		a.start(now, in)
 	case Voted:
 		a.voted(now, in)
+	case Tick:
+		a.fired = true
 	case Take:
 		a.take(now)
 	case Prolong:
@@ -124,6 +127,7 @@ func (a *Attempt) voted(now Instant, in Input) {
 	}
 	s := &a.seats[in.Node]
 	a.due--
+	in.Vote = in.Vote.sane(in.Op)
 	a.counter = max(a.counter, in.Vote.Counter, in.Vote.Fence)
 	switch in.Op {
 	case Acquire:
@@ -187,7 +191,7 @@ func (a *Attempt) arm() {
 		consider(a.until)
 		consider(a.nextRenew)
 	}
-	if at != a.timer {
+	if at != a.timer || a.fired && at != 0 {
 		a.timer = at
 		a.out = append(a.out, Output{Kind: SetTimer, At: at})
 	}

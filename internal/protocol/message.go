@@ -67,6 +67,21 @@ type Vote struct {
 	BarredFor time.Duration // how long the node is barred yet, if that is known
 }
 
+// sane makes a grant with an impossible fence an unknown outcome, and forgets
+// impossible counters: they would spoil tokens for good.
+func (v Vote) sane(op Op) Vote {
+	if op == Acquire && v.Outcome == Granted && (v.Fence == 0 || v.Fence > MaxToken) {
+		return Vote{Outcome: Unknown}
+	}
+	if v.Counter > MaxToken {
+		v.Counter = 0
+	}
+	if op != Acquire || v.Outcome != Granted {
+		v.Fence = 0
+	}
+	return v
+}
+
 // InputKind says what happened.
 type InputKind uint8
 

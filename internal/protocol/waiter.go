@@ -55,13 +55,20 @@ func (w *Waiter) outlasts(now Instant, f Failure) bool {
 
 // floor is the shortest wait: a round trip, but not below RetryMin.
 func (w *Waiter) floor(roundTrip time.Duration) time.Duration {
-	return min(max(w.Config.RetryMin, roundTrip), w.Config.RetryMax)
+	return max(w.Config.RetryMin, roundTrip)
 }
 
-// backoff draws from a window that doubles with each try, up to RetryMax.
+// patience is how many round trips apart a waiter's attempts are on average, at
+// the least, once it has waited for long. Waiters that ask more often than that
+// keep the nodes busy with refusals, and each other from a majority.
+const patience = 8
+
+// backoff draws from a window that doubles with each try, up to RetryMax; or
+// further, where a round trip is long: then the nodes are far away, or have too
+// much to do.
 func (w *Waiter) backoff(roundTrip time.Duration, random uint64) time.Duration {
 	floor := w.floor(roundTrip)
-	window := w.Config.RetryMax - floor
+	window := max(w.Config.RetryMax, 2*patience*floor) - floor
 	if shift := min(w.tries, 20); floor<<shift>>shift == floor {
 		window = min(window, floor<<shift)
 	}
