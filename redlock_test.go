@@ -543,3 +543,40 @@ func TestRestartedNodesDoNotVote(t *testing.T) {
 		require.NoError(t, lease.Unlock(t.Context()))
 	})
 }
+
+// A node that answers nonsense has not voted; the others carry on without it,
+// and its nonsense does not get into the tokens.
+func TestNonsenseIsNoVote(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		mem := memnode.NewN(3, memnode.Options{Clock: redlock.GoClock()})
+		for _, nonsense := range []redlock.Vote{
+			{Granted: true},
+			{Granted: true, Fence: 1 << 60},
+			{Granted: true, Fence: 1, Counter: 1 << 63, Age: -time.Hour, Clock: time.Unix(0, -1), Remaining: -time.Hour},
+			{Holder: "nobody", Counter: 1<<64 - 1, Remaining: -time.Hour},
+		} {
+			l, err := redlock.New([]redlock.Node{garbler{mem[0], nonsense}, mem[1], mem[2]}, redlock.Options{Clock: redlock.GoClock()})
+			require.NoError(t, err)
+			lease, err := l.Lock(t.Context(), "k")
+			require.NoError(t, err, "%+v", nonsense)
+			assert.Less(t, lease.Token(), uint64(time.Now().Add(redlock.HintHorizon+time.Hour).UnixMicro()))
+			time.Sleep(time.Minute)
+			require.NoError(t, lease.Err())
+			require.NoError(t, lease.Unlock(t.Context()))
+			require.NoError(t, l.Close(t.Context()))
+		}
+	})
+}
+
+type garbler struct {
+	redlock.Node
+	vote redlock.Vote
+}
+
+func (g garbler) Acquire(context.Context, redlock.AcquireRequest) (redlock.Vote, error) {
+	return g.vote, nil
+}
+
+func (g garbler) Extend(context.Context, redlock.ExtendRequest) (redlock.Vote, error) {
+	return g.vote, nil
+}
