@@ -1,23 +1,66 @@
 package redlock
 
 import (
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// bootTime reads CLOCK_BOOTTIME, or Go's monotonic clock where a sandbox
-// forbids it. The choice is made once: the two have different origins.
+// bootTime is CLOCK_BOOTTIME, or Go's monotonic clock where a sandbox forbids
+// it. The choice is made once: the two have different origins.
 func bootTime() time.Duration {
 	if !hasBootTime {
 		return goMonotonic()
 	}
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // it answered at start, so it answers now
-	return time.Duration(ts.Nano())
+	t := time.Now()
+	return boot.now(t.Sub(processStart), time.Duration(t.UnixNano()))
 }
 
 var hasBootTime = func() bool {
 	var ts unix.Timespec
 	return unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil
 }()
+
+var boot = suspendClock{read: func() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // it answered at start, so it answers now
+	return time.Duration(ts.Nano())
+}}
+
+// suspendClock gives CLOCK_BOOTTIME at the price of time.Now, which needs no
+// system call. The two clocks differ by the time spent suspended, so that
+// difference is read anew only if there may have been a suspend: if the wall
+// clock, which a suspend moves too, has moved against the monotonic one, and
+// every so often in any case.
+type suspendClock struct {
+	read   func() time.Duration // CLOCK_BOOTTIME
+	latest atomic.Pointer[bootReading]
+}
+
+// bootReading is what one look at the clocks showed.
+type bootReading struct {
+	ahead time.Duration // CLOCK_BOOTTIME less the monotonic clock
+	wall  time.Duration // wall clock less the monotonic clock
+	at    time.Duration // on the monotonic clock
+}
+
+const (
+	// Readings are not taken at one instant, and a suspend is longer than that.
+	clockJitter = time.Millisecond
+	// How long a reading serves while nothing points to a suspend.
+	readingAge = 20 * time.Millisecond
+)
+
+func (c *suspendClock) now(monotonic, wall time.Duration) time.Duration {
+	r := c.latest.Load()
+	if r == nil || monotonic-r.at > readingAge || (wall-monotonic-r.wall).Abs() > clockJitter {
+		next := &bootReading{ahead: c.read() - monotonic, wall: wall - monotonic, at: monotonic}
+		if r != nil && next.ahead-r.ahead < clockJitter {
+			next.ahead = r.ahead // no suspend: what differs is when we looked
+		}
+		c.latest.Store(next)
+		r = next
+	}
+	return monotonic + r.ahead
+}
