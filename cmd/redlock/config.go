@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/spf13/cobra"
+
+	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/nodeurl"
+)
+
+const (
+	nodesVar  = "REDLOCK_NODES"
+	configVar = "REDLOCK_CONFIG"
+
+	systemConfig = "/etc/redlock.toml"
+)
+
+const settingsHelp = `Nodes:
+  A node is a server, named by a URL:
+    redis://HOST[:PORT][/DB]    Redis; rediss:// is the same over TLS
+    unix:///PATH/TO/SOCKET      Redis on a Unix socket
+    mem://NAME                  a node in this process, to try things out
+  Use three or five that fail independently, the same ones on every machine.
+  Add ?durable=true to a server that loses no lock in a restart, such as a Redis
+  with "appendfsync always". Any other does not vote for --max-ttl after its
+  start, because it may have forgotten who holds what.
+  Passwords: redis://USER:PASSWORD@HOST, or without a password in the URL the
+  environment variables REDLOCK_REDIS_USERNAME and REDLOCK_REDIS_PASSWORD.
+
+Configuration:
+  Flags come first, then the environment, then the configuration file.
+  REDLOCK_NODES     node URLs, separated by blanks or commas
+  REDLOCK_CONFIG    the configuration file, as --config
+  The file is that one, or else the first there is of
+  $XDG_CONFIG_HOME/redlock/redlock.toml (~/.config if that is not set) and
+  /etc/redlock.toml. All of it is optional:
+    nodes = ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]
+    ttl = "10s"              # as --ttl
+    max_ttl = "10s"          # as --max-ttl; the same for all users of the nodes
+    node_timeout = "250ms"   # as --node-timeout
+    drift_factor = 0.01      # how far clocks may drift apart, as a fraction
+`
+
+const settingsHint = `Nodes and settings come from the flags, or else from the environment variable
+REDLOCK_NODES, or else from a configuration file: "redlock help" has the forms.
+`
+
+// settings are what the flags, the environment and the file say together.
+type settings struct {
+	configFile  string
+	nodes       []string
+	ttl         time.Duration
+	maxTTL      time.Duration
+	nodeTimeout time.Duration
+	drift       float64
+	verbose     bool
+}
+
+// fileSettings is the configuration file.
+type fileSettings struct {
+	Nodes       []string `toml:"nodes"`
+	TTL         duration `toml:"ttl"`
+	MaxTTL      duration `toml:"max_ttl"`
+	NodeTimeout duration `toml:"node_timeout"`
+	DriftFactor float64  `toml:"drift_factor"`
+}
+
+// duration is written with its unit: a bare number is refused, rather than
+// taken for nanoseconds.
+type duration time.Duration
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (d *duration) UnmarshalTOML(value any) error {
+	s, ok := value.(string)
+	if !ok {
+		return fmt.Errorf("write a duration as a string with a unit, such as \"10s\"")
+	}
+	parsed, err := time.ParseDuration(s)
+	*d = duration(parsed)
+	return err
+}
+
+// addFlags gives a command the flags that all share, and the settings that they
+// fill in.
+func addFlags(cmd *cobra.Command) *settings {
+	s := &settings{}
+	f := cmd.Flags()
+	f.StringArrayVarP(&s.nodes, "node", "n", nil, "`URL` of a node; repeat it for each")
+	f.StringVar(&s.configFile, "config", "", "configuration `FILE`")
+	f.DurationVar(&s.ttl, "ttl", 0, "the nodes free the lock after that long without a renewal (default 10s)")
+	f.DurationVar(&s.maxTTL, "max-ttl", 0, "the longest TTL of any user of the nodes (default --ttl, at least 10s)")
+	f.DurationVar(&s.nodeTimeout, "node-timeout", 0, "wait that long for a node (default a twentieth of --ttl, 50ms to 250ms)")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "log every vote to stderr")
+	f.SortFlags = false
+	return s
+}
+
+// resolve fills in what the flags left open, and checks the rest.
+func (s *settings) resolve(cmd *cobra.Command) error {
+	for name, d := range map[string]time.Duration{"ttl": s.ttl, "max-ttl": s.maxTTL, "node-timeout": s.nodeTimeout} {
+		if cmd.Flags().Changed(name) && d <= 0 {
+			return usageError("--%s is %v: it must be above zero", name, d)
+		}
+	}
+	file, err := s.readFile()
+	if err != nil {
+		return err
+	}
+	if len(s.nodes) == 0 {
+		s.nodes = strings.FieldsFunc(os.Getenv(nodesVar), func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
+	}
+	if len(s.nodes) == 0 {
+		s.nodes = file.Nodes
+	}
+	if len(s.nodes) == 0 {
+		return usageError("no nodes: give --node URL for each, or set %s, or list them in a configuration file", nodesVar)
+	}
+	orElse(&s.ttl, time.Duration(file.TTL))
+	orElse(&s.ttl, redlock.DefaultTTL)
+	orElse(&s.maxTTL, time.Duration(file.MaxTTL))
+	orElse(&s.maxTTL, max(s.ttl, redlock.DefaultTTL))
+	orElse(&s.nodeTimeout, time.Duration(file.NodeTimeout))
+	orElse(&s.drift, file.DriftFactor)
+	orElse(&s.drift, redlock.DefaultDriftFactor)
+	return nil
+}
+
+func orElse[T comparable](value *T, other T) {
+	var zero T
+	if *value == zero {
+		*value = other
+	}
+}
+
+// readFile reads the configuration file, if there is one.
+func (s *settings) readFile() (fileSettings, error) {
+	name := s.configFile
+	orElse(&name, os.Getenv(configVar))
+	if name != "" {
+		return parseFile(name)
+	}
+	candidates := []string{systemConfig}
+	if dir := userConfigDir(); dir != "" {
+		candidates = append([]string{filepath.Join(dir, "redlock", "redlock.toml")}, candidates...)
+	}
+	for _, candidate := range candidates {
+		file, err := parseFile(candidate)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return file, err
+		}
+	}
+	return fileSettings{}, nil
+}
+
+func userConfigDir() string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".config")
+}
+
+func parseFile(name string) (fileSettings, error) {
+	var file fileSettings
+	meta, err := toml.DecodeFile(name, &file)
+	if err != nil {
+		return file, usageError("configuration file %s: %w", name, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return file, usageError("configuration file %s: unknown key %q: known are nodes, ttl, max_ttl, node_timeout, drift_factor", name, unknown[0].String())
+	}
+	return file, nil
+}
+
+// options are the Locker's; an observer may be nil.
+func (s *settings) options(cmd *cobra.Command, observer redlock.Observer) redlock.Options {
+	if s.verbose {
+		handler := slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelDebug})
+		observer = observers{redlock.LogObserver(slog.New(handler)), observer}
+	}
+	return redlock.Options{
+		TTL:         s.ttl,
+		MaxTTL:      s.maxTTL,
+		NodeTimeout: s.nodeTimeout,
+		DriftFactor: s.drift,
+		Observer:    observer,
+	}
+}
+
+// observers are told one after the other.
+type observers []redlock.Observer
+
+// Observe implements redlock.Observer.
+func (all observers) Observe(ctx context.Context, e redlock.Event) {
+	for _, o := range all {
+		if o != nil {
+			o.Observe(ctx, e)
+		}
+	}
+}
+
+// session is a Locker and its nodes, for one run of the program.
+type session struct {
+	locker *redlock.Locker
+	nodes  []redlock.Node
+	close  func()
+}
+
+// open makes the Locker that the settings ask for.
+func (s *settings) open(cmd *cobra.Command, observer redlock.Observer) (*session, error) {
+	if err := s.resolve(cmd); err != nil {
+		return nil, err
+	}
+	logging.Disable() // go-redis would log failed dials to stderr; the votes tell of those
+	nodes, closeNodes, err := nodeurl.OpenAll(cmd.Context(), s.nodes)
+	if err != nil {
+		return nil, usageError("%s", strings.TrimPrefix(err.Error(), "nodeurl: "))
+	}
+	opts := s.options(cmd, observer)
+	locker, err := redlock.New(nodes, opts)
+	if err != nil {
+		return nil, usageError("%w", errors.Join(err, closeNodes()))
+	}
+	return &session{locker: locker, nodes: nodes, close: func() {
+		ctx, cancel := redlock.SystemClock().WithTimeout(context.WithoutCancel(cmd.Context()), s.nodeTimeout+closeTimeout)
+		defer cancel()
+		_ = locker.Close(ctx) // what is not released by then, the nodes free by themselves
+		_ = closeNodes()
+	}}, nil
+}
+
+// closeTimeout bounds the end of the program, beyond a node timeout.
+const closeTimeout = 2 * time.Second

@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/nodeurl"
+)
+
+// here runs redlock within the test, so that it shares memory nodes with it.
+func here(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	var out, err bytes.Buffer
+	status = run(args, strings.NewReader(""), &out, &err)
+	return status, out.String(), err.String()
+}
+
+// memories counts the calls of memory: a node in memory lasts as long as the
+// process, and -count runs a test several times in one.
+var memories int
+
+// memory names memory nodes of the test's own and opens them.
+func memory(t *testing.T, names ...string) []redlock.Node {
+	t.Helper()
+	memories++
+	urls := make([]string, len(names))
+	for i, name := range names {
+		urls[i] = fmt.Sprintf("mem://%s-%d-%s", t.Name(), memories, name)
+	}
+	t.Setenv(nodesVar, strings.Join(urls, ", "))
+	nodes, _, err := nodeurl.OpenAll(t.Context(), urls)
+	require.NoError(t, err)
+	return nodes
+}
+
+const (
+	alice = "a11ce000000000000000000000000000"
+	bob   = "b0b00000000000000000000000000000"
+)
+
+func grant(t *testing.T, node redlock.Node, owner string, ttl time.Duration) {
+	t.Helper()
+	vote, err := node.Acquire(t.Context(), redlock.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, Hint: 41})
+	require.NoError(t, err)
+	require.True(t, vote.Granted)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+func TestInspect(t *testing.T) {
+	nodes := memory(t, "a", "b", "c")
+	status, out, _ := here(t, "inspect", "k")
+	assert.Equal(t, 0, status)
+	assert.Equal(t, "free", firstLine(out))
+
+	grant(t, nodes[0], alice, time.Hour)
+	_, out, _ = here(t, "inspect", "k")
+	assert.Equal(t, "no majority holds it", firstLine(out))
+
+	grant(t, nodes[1], alice, 2*time.Hour)
+	grant(t, nodes[2], bob, 2*time.Hour)
+	status, out, _ = here(t, "inspect", "k")
+	assert.Equal(t, 0, status)
+	assert.Regexp(t, "^held by "+alice+` on 2 of 3 nodes, 3[0-9]{3}\.\ds left$`, firstLine(out),
+		"two nodes are needed, so it is over with the first of them")
+}
+
+func TestInspectJSON(t *testing.T) {
+	nodes := memory(t, "a", "b", "c")
+	grant(t, nodes[0], alice, time.Hour)
+	grant(t, nodes[1], alice, time.Hour)
+	status, out, _ := here(t, "inspect", "--json", "k")
+	assert.Equal(t, 0, status)
+	var got map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	assert.Equal(t, "held", got["state"])
+	assert.Equal(t, alice, got["owner"])
+	assert.Equal(t, 2.0, got["held_by"])
+	assert.Equal(t, 3.0, got["nodes"])
+	assert.InDelta(t, 3.6e6, got["remaining_ms"], 1e6)
+	states := got["node_states"].([]any)
+	first := states[0].(map[string]any)
+	assert.Equal(t, "held", first["state"])
+	assert.Equal(t, 41.0, first["fence"])
+	assert.Equal(t, 41.0, first["counter"])
+	assert.Equal(t, "free", states[2].(map[string]any)["state"])
+}
+
+func TestWordsOfAnInspection(t *testing.T) {
+	down := redlock.NodeState{Node: "x", Err: errors.New("x: inspect: connection refused")}
+	free := redlock.NodeState{Node: "y"}
+	held := redlock.NodeState{Node: "z", Held: true, Owner: alice, Remaining: 8200 * time.Millisecond}
+	for _, c := range []struct {
+		states []redlock.NodeState
+		state  string
+		words  string
+	}{
+		{[]redlock.NodeState{free, free, down}, "free", "free (2 of 3 nodes answered)"},
+		{[]redlock.NodeState{free, down, down}, "unknown", "unknown: 1 of 3 nodes answered, and it takes 2"},
+		{[]redlock.NodeState{held, down, down}, "unknown", "unknown: 1 of 3 nodes answered, and it takes 2"},
+		{[]redlock.NodeState{held, free, down}, "split", "no majority holds it (2 of 3 nodes answered)"},
+		{[]redlock.NodeState{held, held, down}, "held", "held by " + alice + " on 2 of 3 nodes, 8.2s left"},
+		{[]redlock.NodeState{held, free}, "split", "no majority holds it"},
+		{[]redlock.NodeState{held}, "held", "held by " + alice + " on 1 of 1 nodes, 8.2s left"},
+	} {
+		v := newKeyView("k", c.states)
+		assert.Equal(t, c.state, v.State)
+		assert.Equal(t, c.words, v.sentence())
+	}
+	assert.Equal(t, "inspect: connection refused", newKeyView("k", []redlock.NodeState{down}).PerNode[0].Error,
+		"the node's name stands before it already")
+}
+
+func TestInspectWithoutAQuorum(t *testing.T) {
+	t.Setenv(nodesVar, "mem://"+t.Name()+" redis://127.0.0.1:1 redis://127.0.0.1:2")
+	status, out, stderr := here(t, "inspect", "k")
+	assert.Equal(t, exitNoQuorum, status)
+	assert.Contains(t, firstLine(out), "unknown: 1 of 3")
+	assert.Contains(t, out, "refused")
+	assert.Empty(t, stderr)
+}
+
+func TestUnlock(t *testing.T) {
+	nodes := memory(t, "a", "b", "c")
+	for _, n := range nodes {
+		grant(t, n, alice, time.Hour)
+	}
+	status, out, stderr := here(t, "unlock", "k")
+	assert.Equal(t, exitUsage, status)
+	assert.Empty(t, out)
+	assert.Contains(t, stderr, "--force")
+	state, err := nodes[0].Inspect(t.Context(), "k")
+	require.NoError(t, err)
+	assert.True(t, state.Held)
+
+	status, out, _ = here(t, "unlock", "--force", "k")
+	assert.Equal(t, 0, status)
+	assert.Equal(t, "released \"k\"\n", out)
+	status, out, stderr = here(t, "unlock", "--force", "k")
+	assert.Equal(t, exitNotHeld, status)
+	assert.Equal(t, "nobody held \"k\"\n", out)
+	assert.Empty(t, stderr)
+	status, out, _ = here(t, "unlock", "--force", "--json", "k")
+	assert.Equal(t, exitNotHeld, status)
+	assert.JSONEq(t, `{"key": "k", "released": false}`, out)
+}
+
+func TestUnlockWithoutAQuorum(t *testing.T) {
+	t.Setenv(nodesVar, "redis://127.0.0.1:1")
+	status, _, stderr := here(t, "unlock", "--force", "k")
+	assert.Equal(t, exitNoQuorum, status)
+	assert.Contains(t, stderr, "no quorum")
+}
+
+func TestNodes(t *testing.T) {
+	c := startCluster(t, 3)
+	p := start(t, c.nodes(), "nodes")
+	assert.Equal(t, 0, p.status(), "stderr: %s", &p.stderr)
+	out := p.stdout.String()
+	assert.Contains(t, firstLine(out), "3 of 3 nodes vote")
+	assert.Contains(t, out, "redis ")
+	assert.Contains(t, out, "declared")
+
+	c[0].Kill()
+	c[1].Stop()
+	p = start(t, c.nodes(), "nodes")
+	assert.Equal(t, exitNoQuorum, p.status())
+	assert.Contains(t, firstLine(p.stdout.String()), "1 of 3 nodes vote")
+	assert.Equal(t, 2, strings.Count(p.stdout.String(), "unreachable"))
+}
+
+func TestNodesExplainsYoungOnes(t *testing.T) {
+	c := startCluster(t, 2)
+	nodes := c.nodesWith("")
+	nodes[0] += " redis://" + c[0].Addr() + "?durable=true&name=alias"
+	p := start(t, nodes, "nodes", "--max-ttl", "1h")
+	assert.Equal(t, exitNoQuorum, p.status())
+	assert.Contains(t, p.stdout.String(), "young, votes in 3")
+	assert.Contains(t, p.stdout.String(), "?durable=true")
+	assert.Contains(t, p.stdout.String(), "is the same server as node "+c[0].Addr())
+}
+
+func TestNodesJSON(t *testing.T) {
+	c := startCluster(t, 1)
+	p := start(t, c.nodes(), "nodes", "--json")
+	assert.Equal(t, 0, p.status())
+	var got map[string]any
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &got))
+	assert.Equal(t, 1.0, got["voting"])
+	node := got["node_infos"].([]any)[0].(map[string]any)
+	assert.Equal(t, c[0].Addr()+"/0", node["node"])
+	for field, want := range map[string]any{"reachable": true, "voting": true, "kind": "redis", "durable": true} {
+		assert.Equal(t, want, node[field], field)
+	}
+	for _, field := range []string{"latency_ms", "clock_offset_ms", "clock_offset_error_ms", "version"} {
+		assert.Contains(t, node, field)
+	}
+}
+
+// A node that tells nothing of itself still shows whether it votes.
+func TestNodesInMemory(t *testing.T) {
+	memory(t, "a", "b", "c")
+	status, out, _ := here(t, "nodes")
+	assert.Equal(t, 0, status)
+	assert.Contains(t, firstLine(out), "3 of 3 nodes vote")
+}
+
+// The commands that see a password, and the server refusing one, show none.
+func TestPasswordsAreNotShown(t *testing.T) {
+	const password = "s3cr:t/@%"
+	c := startCluster(t, 1, "--requirepass", password)
+	right := "redis://:" + url.QueryEscape(password) + "@" + c[0].Addr() + "?durable=true"
+	wrong := "redis://:not-s3cr@" + c[0].Addr() + "?durable=true"
+	for _, node := range []string{right, wrong, "redis://:s3cr:t/@%@" + c[0].Addr(), "redis://:s3cr:t%@" + c[0].Addr()} {
+		for _, args := range [][]string{
+			{"nodes"}, {"nodes", "--json"}, {"inspect", "k"}, {"inspect", "--json", "k"}, {"unlock", "--force", "k"},
+			{"run", "-v", "k", "--", "true"}, {"run", "--try", "k", "--", "true"},
+		} {
+			p := start(t, nil, append(args, "--node", node)...)
+			if args[0] == "run" {
+				p = start(t, []string{nodesVar + "=" + node}, args...)
+			}
+			status := p.status()
+			if node == right {
+				assert.Contains(t, []int{0, exitNotHeld}, status, "%v: %s", args, &p.stderr)
+			} else {
+				assert.Contains(t, []int{exitUsage, exitNoQuorum}, status, "%v", args)
+			}
+			assert.NotContains(t, p.stdout.String()+p.stderr.String(), "s3cr", "%v", args)
+		}
+	}
+	p := start(t, append(c.nodes(), nodeurl.PasswordVar+"="+password), "run", "-v", "k", "--", "true")
+	assert.Equal(t, 0, p.status(), "the password may come from the environment")
+	assert.NotContains(t, p.stderr.String(), "s3cr")
+}
+
+func TestUsageErrors(t *testing.T) {
+	node := []string{"--node", "mem://" + t.Name()}
+	long := strings.Repeat("k", redlock.MaxKeyLength+1)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"rnu"}, `there is no command "rnu"; did you mean "run"?`},
+		{[]string{"--color"}, "unknown flag: --color"},
+		{[]string{"version", "x"}, "no arguments"},
+		{[]string{"nodes", "x"}, "no arguments"},
+		{[]string{"inspect"}, "no KEY given"},
+		{[]string{"inspect", "a", "b"}, "one KEY"},
+		{[]string{"inspect", ""}, "the KEY is empty"},
+		{[]string{"inspect", long}, "513 bytes: use at most 512"},
+		{[]string{"unlock"}, "no KEY given"},
+		{[]string{"run"}, "no KEY given"},
+		{[]string{"run", "--", "true"}, "no KEY given"},
+		{[]string{"run", "k"}, "write -- between KEY and COMMAND"},
+		{[]string{"run", "k", "true"}, "write -- between KEY and COMMAND"},
+		{[]string{"run", "k", "ls", "-l"}, "COMMAND and its own flags come after KEY --"},
+		{[]string{"run", "k", "--"}, "no COMMAND given"},
+		{[]string{"run", "a", "b", "--", "true"}, "one KEY before the --"},
+		{[]string{"run", "", "--", "true"}, "the KEY is empty"},
+		{[]string{"run", "--try", "--wait", "1s", "k", "--", "true"}, "exclude each other"},
+		{[]string{"run", "--wait", "0s", "k", "--", "true"}, "--wait is 0s"},
+		{[]string{"run", "--wait", "soon", "k", "--", "true"}, "invalid"},
+		{[]string{"run", "--grace", "-1s", "k", "--", "true"}, "--grace is -1s"},
+		{[]string{"run", "--max-hold", "0s", "k", "--", "true"}, "--max-hold is 0s"},
+		{[]string{"inspect", "--ttl", "0s", "k"}, "--ttl is 0s"},
+		{[]string{"inspect", "--ttl", "1h", "--max-ttl", "1m", "k"}, "above MaxTTL"},
+		{[]string{"inspect", "--node-timeout", "1h", "k"}, "NodeTimeout"},
+		{[]string{"inspect", "--node", "mem://" + t.Name(), "k"}, "would vote twice"},
+		{[]string{"inspect", "--node", "http://h", "k"}, "unknown scheme"},
+		{[]string{"inspect", "--config", "/no/such/file", "k"}, "/no/such/file"},
+	} {
+		args := c.args
+		if len(args) > 1 && args[0] != "version" {
+			args = append(append([]string{args[0]}, node...), args[1:]...)
+		}
+		status, out, stderr := here(t, args...)
+		assert.Equal(t, exitUsage, status, "%v", c.args)
+		assert.Empty(t, out, "%v", c.args)
+		assert.Contains(t, stderr, c.want, "%v", c.args)
+	}
+	status, _, stderr := here(t, "inspect", "k")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, stderr, "no nodes: give --node URL")
+	assert.Contains(t, stderr, "redlock inspect --help")
+}
+
+func TestHelp(t *testing.T) {
+	for _, command := range []string{"run", "inspect", "unlock", "nodes"} {
+		status, out, _ := here(t, command, "--help")
+		assert.Equal(t, 0, status)
+		assert.Contains(t, out, "Exit status:", command)
+		assert.Contains(t, out, "Examples:", command)
+	}
+	status, out, _ := here(t, "version")
+	assert.Equal(t, 0, status)
+	assert.Regexp(t, "^redlock .*go1", out)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumlock/redlock"
+)
+
+func newUnlockCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "unlock --force KEY",
+		Short: "Take a lock away from whoever holds it",
+		Long: `unlock releases KEY on every node, whoever holds it. The holder is not asked. It
+loses its lock at its next renewal, up to a third of its TTL later; until then it
+works on, and so may the next holder: two at once, which only a resource that
+checks fencing tokens survives.
+
+There is seldom a need. A holder that died is forgotten after its TTL anyway;
+"redlock inspect KEY" shows when. So unlock does nothing without --force.
+
+` + settingsHint + `
+Exit status:
+  0    the lock was released
+  1    nobody held it
+  64   bad usage or configuration, or --force is missing
+  69   no quorum: too few nodes did as told`,
+		Example: `  # The holder is known to be dead, and an hour is too long to wait.
+  redlock inspect nightly-backup && redlock unlock --force nightly-backup`,
+		Args: oneKey,
+	}
+	s := addFlags(cmd)
+	force := cmd.Flags().Bool("force", false, "yes, even though the holder may be at work")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !*force {
+			return usageError("unlock takes the lock away from a holder that may be at work, and two may then work at once; if it is certainly dead, say --force")
+		}
+		sess, err := s.open(cmd, nil)
+		if err != nil {
+			return err
+		}
+		defer sess.close()
+		err = sess.locker.ForceUnlock(cmd.Context(), args[0])
+		if err != nil && !errors.Is(err, redlock.ErrNotHeld) {
+			return err
+		}
+		if *asJSON {
+			view := unlockView{Key: args[0], Released: err == nil}
+			return errors.Join(quiet(err), printJSON(cmd.OutOrStdout(), view))
+		}
+		if err != nil {
+			fmt.Fprintf(cmd.OutOrStdout(), "nobody held %q\n", args[0])
+			return quiet(err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "released %q\n", args[0])
+		return nil
+	}
+	return cmd
+}
+
+// unlockView is what unlock shows, as its JSON has it.
+type unlockView struct {
+	Key      string `json:"key"`
+	Released bool   `json:"released"` // false: nobody held it
+}
