@@ -76,6 +76,12 @@ func (goClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFun
 // in a bubble too, where it is the year 2000.
 func goMonotonic() time.Duration { return time.Since(processStart) + century }
 
+// goTime reads the runtime's monotonic clock and its wall clock at one instant.
+func goTime() (monotonic, wall time.Duration) {
+	now := time.Now()
+	return now.Sub(processStart), time.Duration(now.UnixNano())
+}
+
 var processStart = time.Now()
 
 const century = 100 * 365 * 24 * time.Hour

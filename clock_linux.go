@@ -13,8 +13,7 @@ func bootTime() time.Duration {
 	if !hasBootTime {
 		return goMonotonic()
 	}
-	t := time.Now()
-	return boot.now(t.Sub(processStart), time.Duration(t.UnixNano()))
+	return boot.now(goTime())
 }
 
 var hasBootTime = func() bool {

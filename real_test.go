@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,16 @@ func newRealCluster(t *testing.T, n int, opts redlock.Options) *realCluster {
 	require.NoError(t, err)
 	return c
 }
+
+// TestMain keeps go-redis from writing of servers that these tests stop.
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{})
+	os.Exit(m.Run())
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // locked are the keys that are locked on a server.
 func locked(t *testing.T, server *testserver.Redis) []string {
@@ -96,7 +107,7 @@ func TestFrozenServerOfFive(t *testing.T) {
 func TestThousandGoroutines(t *testing.T) {
 	duration := 30 * time.Second
 	if testing.Short() {
-		duration = 2 * time.Second
+		duration = 5 * time.Second
 	}
 	before := goleak.IgnoreCurrent()
 	// A machine that runs a thousand goroutines under the race detector keeps

@@ -180,43 +180,57 @@ func (a *Attempt) take(now Instant) {
 
 // fail ends an attempt that did not become a lease.
 func (a *Attempt) fail(now Instant, reason Reason) {
-	a.out = append(a.out, Output{Kind: Failed, Votes: a.outcomes(), Failure: Failure{
+	f := Failure{
 		Reason:    reason,
 		Elapsed:   now.Sub(a.started),
 		Remaining: a.freeIn(),
-		Healing:   reason == NoQuorum && a.healing(),
 		Counter:   a.counter,
-	}})
+	}
+	if reason == NoQuorum {
+		f.HealsIn = a.healsIn()
+	}
+	a.out = append(a.out, Output{Kind: Failed, Votes: a.outcomes(), Failure: f})
 	a.end(now)
 }
 
 // freeIn is when enough nodes will be free by themselves, as far as refusals
 // told; zero if they are free already, or nobody knows.
 func (a *Attempt) freeIn() time.Duration {
+	return a.enough(func(s *seat) (time.Duration, bool) {
+		return s.remaining, s.outcome == Refused
+	})
+}
+
+// healsIn is when enough nodes that are barred for a known time may vote again,
+// if the others are too few only for that; zero if that is not so.
+func (a *Attempt) healsIn() time.Duration {
+	const never = time.Duration(1<<63 - 1)
+	wait := a.enough(func(s *seat) (time.Duration, bool) {
+		if s.outcome == Barred && s.barredFor > 0 {
+			return s.barredFor, true
+		}
+		return never, s.outcome.failed()
+	})
+	if wait == never {
+		return 0
+	}
+	return wait
+}
+
+// enough is the shortest time after which a quorum of nodes is rid of what keeps
+// them, if each is rid of it after the time that kept gives.
+func (a *Attempt) enough(kept func(*seat) (time.Duration, bool)) time.Duration {
 	var buf [MaxNodes]time.Duration
-	taken := buf[:0]
+	waits := buf[:0]
 	for i := range a.seats {
-		if a.seats[i].outcome == Refused {
-			taken = append(taken, a.seats[i].remaining)
+		if wait, is := kept(&a.seats[i]); is {
+			waits = append(waits, wait)
 		}
 	}
-	needed := a.cfg.Quorum - (a.cfg.Nodes - len(taken))
+	needed := a.cfg.Quorum - (a.cfg.Nodes - len(waits))
 	if needed <= 0 {
 		return 0
 	}
-	slices.Sort(taken)
-	return taken[needed-1]
-}
-
-// healing says that there would be a quorum if it were not for nodes that are
-// barred for a known time.
-func (a *Attempt) healing() bool {
-	alive := 0
-	for i := range a.seats {
-		s := &a.seats[i]
-		if !s.outcome.failed() || s.outcome == Barred && s.barredFor > 0 {
-			alive++
-		}
-	}
-	return alive >= a.cfg.Quorum
+	slices.Sort(waits)
+	return waits[needed-1]
 }

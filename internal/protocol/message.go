@@ -183,6 +183,6 @@ type Failure struct {
 	Reason    Reason
 	Elapsed   time.Duration // from the first request to the decision: about a round trip
 	Remaining time.Duration // until enough nodes are free by themselves, if refusals told
-	Healing   bool          // quorum is missing only because nodes are barred for a known time
+	HealsIn   time.Duration // until enough nodes are no longer barred, if that is all that a quorum lacks
 	Counter   uint64        // largest counter seen
 }

@@ -30,7 +30,7 @@ func (w *Waiter) Hint(wallMicros int64) uint64 {
 // for as long as it is known to heal by itself.
 func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration, again bool) {
 	w.counter = max(w.counter, f.Counter)
-	if f.Reason == Contended || f.Healing {
+	if f.Reason == Contended || f.HealsIn > 0 {
 		w.outage = false
 	} else if !w.outlasts(now, f) {
 		return 0, false
@@ -41,9 +41,16 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 		// much after it would be idle. A spread keeps waiters apart there too.
 		wait = min(wait, f.Remaining+spread(random, w.floor(f.Elapsed)))
 	}
+	if f.HealsIn > 0 {
+		// No attempt can win before, unless another node comes back meanwhile.
+		wait = min(max(wait, healingPoll), f.HealsIn+spread(random, w.floor(f.Elapsed)))
+	}
 	w.tries++
 	return wait, true
 }
+
+// healingPoll is how often a waiter asks while it waits for barred nodes.
+const healingPoll = time.Second
 
 // outlasts says that an outage is still short enough to be waited out.
 func (w *Waiter) outlasts(now Instant, f Failure) bool {
