@@ -91,7 +91,7 @@ func defaultName(client redis.UniversalClient, opts Options) string {
 
 func validate(client redis.UniversalClient, opts Options) error {
 	if strings.Contains(opts.Prefix, "{") {
-		return errors.New("Prefix must not contain '{': it would decide on the keys' cluster slot")
+		return errors.New("the Prefix must not contain '{': it would decide on the keys' cluster slot")
 	}
 	if opts.FenceRetention != 0 && opts.FenceRetention <= redlock.HintHorizon {
 		return fmt.Errorf("FenceRetention must be longer than %v (redlock.HintHorizon), not %v", redlock.HintHorizon, opts.FenceRetention)
@@ -103,7 +103,7 @@ func validate(client redis.UniversalClient, opts Options) error {
 		return validateAddr(opts)
 	}
 	if opts.Addr != "" || opts.Network != "" || opts.Username != "" || opts.Password != "" || opts.DB != 0 || opts.TLS != nil {
-		return errors.New("Addr, Network, Username, Password, DB and TLS are for a client that New makes: they cannot change the one given")
+		return errors.New("the fields Addr, Network, Username, Password, DB and TLS are for a client that New makes: they cannot change the one given")
 	}
 	return validateClient(client)
 }
@@ -113,10 +113,10 @@ func validateAddr(opts Options) error {
 	case opts.Addr == "":
 		return errors.New("neither a client nor Options.Addr was given")
 	case opts.Network != "" && opts.Network != "tcp" && opts.Network != "unix":
-		return fmt.Errorf("Network must be tcp or unix, not %q", opts.Network)
+		return fmt.Errorf("the Network must be tcp or unix, not %q", opts.Network)
 	case network(opts) == "tcp" && strings.ContainsAny(opts.Addr, "@/"):
 		// It may hold a password, so it is not shown.
-		return errors.New("Addr must be host:port or the path of a unix socket, not a URL")
+		return errors.New("the Addr must be host:port or the path of a unix socket, not a URL")
 	case opts.DB < 0:
 		return fmt.Errorf("DB must not be negative, is %d", opts.DB)
 	}

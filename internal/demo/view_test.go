@@ -141,7 +141,7 @@ func TestLiveViewShrinks(t *testing.T) {
 
 func fixed() Summary {
 	o := outage{node: "node-2", down: time.Second, up: 3500 * time.Millisecond, acquired: 41, back: true}
-	p := pause{worker: "worker-6", validity: time.Second, told: time.Second + 300*time.Microsecond, cause: lostError}
+	p := pause{worker: "worker-6", validity: time.Second, told: time.Second + 300*time.Microsecond, cause: errLost}
 	s := Summary{Nodes: []string{"node-1", "node-2"}, Embedded: true, Workers: 6, Elapsed: 9 * time.Second, Acquisitions: 180, StaleRefused: 1, StaleTaken: 1}
 	s.Checks = []Check{s.checkAcquisitions(), s.checkOverlaps(), checkOrder(180, 0), o.check(), p.check(time.Second),
 		s.checkRefused(), s.checkTaken(), {"clean nodes", Held, "no lock key left on any of 5 nodes"}}
@@ -173,7 +173,7 @@ func TestSummaryOfFailures(t *testing.T) {
 	noOne := outage{node: "node-2", down: 1, up: 2, back: true}
 	away := outage{node: "node-2", down: 1, up: 2, acquired: 1}
 	untold := pause{worker: "worker-6", validity: 1}
-	tooLate := pause{worker: "worker-6", validity: 1, told: 1 + 2*time.Second, cause: lostError}
+	tooLate := pause{worker: "worker-6", validity: 1, told: 1 + 2*time.Second, cause: errLost}
 	otherwise := pause{worker: "worker-6", validity: 1, told: 2, cause: fmt.Errorf("released")}
 	s.Checks = []Check{s.checkAcquisitions(), s.checkOverlaps(), checkOrder(9, 1), noOne.check(), away.check(),
 		new(pause).check(time.Second), untold.check(time.Second), tooLate.check(time.Second), otherwise.check(time.Second),
@@ -200,4 +200,4 @@ func TestSummaryJSON(t *testing.T) {
 	assert.Len(t, got["checks"], 8)
 }
 
-var lostError = fmt.Errorf("redlock: %w", redlock.ErrLost)
+var errLost = fmt.Errorf("redlock: %w", redlock.ErrLost)
