@@ -17,6 +17,7 @@ const (
 	DefaultDriftFactor = 0.01
 	DefaultRetryMin    = 2 * time.Millisecond
 	DefaultRetryMax    = 250 * time.Millisecond
+	DefaultAttempts    = 64
 )
 
 // maxMaxTTL keeps durations far from overflow.
@@ -74,6 +75,12 @@ type Options struct {
 	// Lease.Extend is called. By default it is renewed every TTL/3 until it is
 	// released or lost.
 	NoRenew bool
+
+	// Attempts is how many attempts of the Locker may be asking the nodes at the
+	// same time; more wait their turn. It keeps requests from queueing where the
+	// waiting would eat up their validity, behind the connections to a server.
+	// Leases that are held do not count. Default 64.
+	Attempts int
 
 	// Clock is the time. Default SystemClock.
 	Clock Clock
@@ -147,6 +154,9 @@ func (o *Options) checkSigns() error {
 			return fmt.Errorf("redlock: %s is %v: it must not be negative; zero gives the default", d.name, d.value)
 		}
 	}
+	if o.Attempts < 0 || o.Quorum < 0 {
+		return fmt.Errorf("redlock: Attempts is %d and Quorum %d: they must not be negative; zero gives the default", o.Attempts, o.Quorum)
+	}
 	if !(o.DriftFactor >= 0 && o.DriftFactor < 1) { // NaN is neither
 		return fmt.Errorf("redlock: DriftFactor is %v: it must be at least 0 and below 1; 0 gives the default", o.DriftFactor)
 	}
@@ -163,6 +173,7 @@ func (o *Options) fill(nodes int) {
 	setDefault(&o.OutageWait, o.NodeTimeout)
 	setDefault(&o.DriftFactor, DefaultDriftFactor)
 	setDefault(&o.Quorum, protocol.Majority(nodes))
+	setDefault(&o.Attempts, DefaultAttempts)
 	if o.Clock == nil {
 		o.Clock = SystemClock()
 	}

@@ -261,6 +261,7 @@ func (a *attempt) notProlonged(out *protocol.Output) error {
 func (a *attempt) quorumError(op string, sentinel error, outcomes []protocol.Outcome) *QuorumError {
 	votes := append([]NodeVote(nil), a.votes...)
 	for i := range votes {
+		votes[i].Node = a.group.names[i]
 		votes[i].Outcome = Outcome(outcomes[i])
 		if votes[i].Outcome == Unknown && votes[i].Err == nil {
 			votes[i].Err = errNoAnswer

@@ -37,6 +37,7 @@ type group struct {
 	guards  protocol.Guards
 
 	closing chan struct{} // closed by Close
+	asking  chan struct{} // holds one for each attempt that is not decided
 
 	mu       sync.Mutex
 	closed   bool
@@ -71,6 +72,7 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 		observer: opts.Observer,
 		guards:   protocol.NewGuards(&l.cfg),
 		closing:  make(chan struct{}),
+		asking:   make(chan struct{}, opts.Attempts),
 		attempts: make(map[*attempt]struct{}),
 		idle:     make(chan struct{}),
 	}
@@ -187,6 +189,7 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 			return nil, err
 		}
 		lease, err := a.await(ctx, called)
+		<-l.group.asking
 		if err == nil || !wait || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return lease, err
 		}
@@ -240,14 +243,24 @@ func (l *Locker) check(ctx context.Context, key string) error {
 	return nil
 }
 
-// begin starts one attempt under a fresh owner.
+// begin starts one attempt under a fresh owner, in its turn. The clock of the
+// attempt starts when it does.
 func (l *Locker) begin(ctx context.Context, key string, waiter *protocol.Waiter) (*attempt, uint64, error) {
 	var draw [24]byte
 	if _, err := io.ReadFull(l.group.random, draw[:]); err != nil {
 		return nil, 0, fmt.Errorf("redlock: reading random bytes for an owner id: %w", err)
 	}
 	a := newAttempt(ctx, l, key, hex.EncodeToString(draw[:16]))
+	select {
+	case l.group.asking <- struct{}{}:
+	case <-l.group.closing:
+		return nil, 0, fmt.Errorf("redlock: %w", ErrClosed)
+	case <-ctx.Done():
+		none := make([]protocol.Outcome, len(l.group.nodes))
+		return nil, 0, endedWaiting(ctx, a.quorumError("lock", ErrNotAcquired, none))
+	}
 	if !l.group.add(a) {
+		<-l.group.asking
 		return nil, 0, fmt.Errorf("redlock: %w", ErrClosed)
 	}
 	hint := waiter.Hint(l.group.clock.Wall().UnixMicro())

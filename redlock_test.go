@@ -544,6 +544,36 @@ func TestRestartedNodesDoNotVote(t *testing.T) {
 	})
 }
 
+// However many goroutines want locks, only so many attempts ask the nodes at
+// once; the others wait without their clocks running, and can be called off.
+func TestAttemptsWaitTheirTurn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{Attempts: 2})
+		for _, n := range w.nodes {
+			n.set(func(n *testNode) { n.there = 100 * time.Millisecond })
+		}
+		var locks sync.WaitGroup
+		start := time.Now()
+		for i := range 6 {
+			locks.Go(func() {
+				lease, err := w.locker.Lock(t.Context(), fmt.Sprint(i))
+				if assert.NoError(t, err) {
+					assert.Equal(t, 9797*time.Millisecond+500*time.Microsecond, lease.Remaining())
+				}
+			})
+		}
+		time.Sleep(time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, err := w.locker.Lock(ctx, "k")
+		require.ErrorIs(t, err, redlock.ErrNotAcquired)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 2, w.nodes[0].count("acquire"))
+		locks.Wait()
+		assert.InDelta(t, 300, time.Since(start).Milliseconds(), 2)
+	})
+}
+
 // A node that answers nonsense has not voted; the others carry on without it,
 // and its nonsense does not get into the tokens.
 func TestNonsenseIsNoVote(t *testing.T) {
