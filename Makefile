@@ -8,7 +8,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: servers lint ## everything, on real servers, race detector on; what CI runs
-	REDLOCK_TEST_REQUIRE=1 $(GO) test -race -timeout 10m ./...
+	REDLOCK_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 10m ./...
 	$(GO) run ./cmd/redlock demo
 
 short: ## the tests that need no server and little time
