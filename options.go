@@ -199,6 +199,8 @@ func (o *Options) checkRelations(cfg *protocol.Config) error {
 		return fmt.Errorf("redlock: NodeTimeout %v is not below TTL %v: lower NodeTimeout or raise TTL", o.NodeTimeout, o.TTL)
 	case margin+o.NodeTimeout+o.MinValidity > o.TTL:
 		return fmt.Errorf("redlock: TTL %v is too short for NodeTimeout %v, MinValidity %v and %v of clock drift together: raise TTL or lower the others", o.TTL, o.NodeTimeout, o.MinValidity, margin)
+	case o.MaxHold > 0 && o.MaxHold < o.MinValidity:
+		return fmt.Errorf("redlock: MaxHold %v is below MinValidity %v: no lease would be good enough; raise MaxHold or lower MinValidity", o.MaxHold, o.MinValidity)
 	case o.RetryMin > o.RetryMax:
 		return fmt.Errorf("redlock: RetryMin %v is above RetryMax %v", o.RetryMin, o.RetryMax)
 	}

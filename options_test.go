@@ -42,6 +42,7 @@ func TestNewRefusesWhatCannotBeSafe(t *testing.T) {
 		{"quorum below a majority", three, redlock.Options{Quorum: 1}, "use at least 2"},
 		{"half of an even number", memnode.NewN(4, memnode.Options{}), redlock.Options{Quorum: 2}, "use at least 3"},
 		{"quorum above all", three, redlock.Options{Quorum: 4}, "only 3 nodes"},
+		{"no time to hold", three, redlock.Options{MaxHold: time.Second}, "raise MaxHold or lower MinValidity"},
 		{"negative attempts", three, redlock.Options{Attempts: -1}, "Attempts is -1"},
 		{"retries upside down", three, redlock.Options{RetryMin: time.Second, RetryMax: time.Millisecond}, "above RetryMax"},
 	}

@@ -25,6 +25,9 @@ func (a *Attempt) start(now Instant, in Input) {
 // lease that is held, or too late.
 func (a *Attempt) acquireVoted(now Instant, node int, in Input) {
 	s := &a.seats[node]
+	if in.Vote.Outcome == Unknown && a.cfg.without(UnknownIsNoVote) {
+		in.Vote = Vote{Outcome: Granted, Fence: max(1, a.hint)}
+	}
 	s.settle(in.Vote.Outcome)
 	current := s.answer(in)
 	if a.phase == ending {
@@ -39,11 +42,13 @@ func (a *Attempt) acquireVoted(now Instant, node int, in Input) {
 		return
 	}
 	if !current {
-		return // a newer request was sent, and its answer will tell more
+		// A newer request was sent. If the node has refused that before it granted
+		// this, it holds something all the same.
+		s.doubt = s.doubt || in.Vote.Outcome == Granted || in.Vote.Outcome == Barred
+		return
 	}
 	switch in.Vote.Outcome {
 	case Granted:
-		s.doubt = false // if it was barred, it no longer is
 		s.grant(a.cfg, in.Vote.Fence)
 		a.grantedWhileConfirming(now, node)
 	case Refused:
@@ -97,7 +102,7 @@ func (a *Attempt) agreed() (uint64, bool) {
 			return s.fence, true
 		}
 	}
-	return a.token, a.phase == confirming && stored >= a.cfg.Quorum
+	return a.token, stored >= a.cfg.Quorum
 }
 
 // confirm starts the second trip: the largest fence granted becomes the token
@@ -123,7 +128,7 @@ func (a *Attempt) grantedWhileConfirming(now Instant, node int) {
 		return
 	}
 	switch {
-	case s.fence == a.token:
+	case s.fence == a.token, s.fence > a.token && a.cfg.without(NoHigherGrants), a.cfg.without(ConfirmToken):
 		s.stored = true
 	case s.fence < a.token:
 		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: a.token})
@@ -172,7 +177,7 @@ func (a *Attempt) win(now Instant, token uint64) {
 // take checks the validity again as the lease reaches its user, who may have
 // been kept waiting for a processor since it was won.
 func (a *Attempt) take(now Instant) {
-	if a.phase == held && a.until.Sub(now) < a.cfg.MinValidity {
+	if a.phase == held && a.until.Sub(now) < a.cfg.MinValidity && !a.cfg.without(CheckAtHandover) {
 		a.fail(now, TooSlow)
 	}
 	a.taken = true

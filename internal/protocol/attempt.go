@@ -68,14 +68,13 @@ func (a *Attempt) Clone() Attempt {
 }
 
 // Step takes one input at an instant of the client's clock, appends what is to
-// be done to out, and returns it. Deadlines that have passed by now are acted
-// upon first, so that an answer that comes too late is too late, however the
-// driver orders its events.
+// be done to out, and returns it. A lease whose validity is over is ended before
+// the input is looked at, so that no answer can bring it back.
 func (a *Attempt) Step(now Instant, in Input, out []Output) []Output {
 	now = max(now, a.last)
 	a.last, a.out, a.fired = now, out, false
 	a.timeouts(now)
-	if a.phase == held && now >= a.until {
+	if a.phase == held && a.expired(now) {
 		a.lose(now, a.expiryReason())
 	}
 	switch in.Kind {
@@ -127,6 +126,9 @@ func (a *Attempt) voted(now Instant, in Input) {
 	}
 	s := &a.seats[in.Node]
 	a.due--
+	if a.cfg.without(CountFromSending) {
+		s.sent = now
+	}
 	in.Vote = in.Vote.sane(in.Op)
 	a.counter = max(a.counter, in.Vote.Counter, in.Vote.Fence)
 	switch in.Op {
@@ -189,7 +191,9 @@ func (a *Attempt) arm() {
 	}
 	if a.phase == held {
 		consider(a.until)
-		consider(a.nextRenew)
+		if a.extendGoal == 0 {
+			consider(a.nextRenew)
+		}
 	}
 	if at != a.timer || a.fired && at != 0 {
 		a.timer = at

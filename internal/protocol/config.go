@@ -35,6 +35,7 @@ type Config struct {
 	RetryMin    time.Duration
 	RetryMax    time.Duration
 	OutageWait  time.Duration // how long to go on without quorum; negative for ever
+	Without     Defence       // the simulator's: defences left out
 }
 
 // Majority is the least number of nodes of which any two sets share a node.
@@ -43,6 +44,9 @@ func Majority(nodes int) int { return nodes/2 + 1 }
 // Margin is what is taken off a TTL before the holder relies on it: the drift
 // allowance and the clock grain, rounded up.
 func (c *Config) Margin(ttl time.Duration) time.Duration {
+	if c.without(DriftMargin) {
+		return 0
+	}
 	const million = 1_000_000
 	ppm := time.Duration(c.DriftPPM)
 	// Split so that the product stays in range for TTLs of months.

@@ -32,9 +32,13 @@ type watched struct {
 	incarnation string
 	leaptUntil  Instant
 
-	// The node's clock less ours was at most ahead, at the instant seen.
+	first, last reading
+}
+
+// reading bounds how far a node's clock was ahead of ours.
+type reading struct {
 	known bool
-	ahead int64
+	ahead int64 // at most
 	seen  Instant
 }
 
@@ -53,17 +57,17 @@ func (g *Guards) Admit(node int, sent, answered Instant, f Facts) (bar Bar, wait
 		w.incarnation = f.Incarnation
 	}
 	for i := range g.nodes {
-		if i != node && f.Incarnation != "" && g.nodes[i].incarnation == f.Incarnation {
+		if i != node && f.Incarnation != "" && g.nodes[i].incarnation == f.Incarnation && !g.cfg.without(AliasGuard) {
 			w.incarnation = "" // the first to show it keeps it, and keeps voting
 			return Alias, 0, i
 		}
 	}
 	g.watch(w, sent, answered, f.Clock)
-	grace := g.cfg.MaxTTL + g.cfg.Margin(g.cfg.MaxTTL)
-	if f.Age > 0 && f.Age < grace {
+	grace := g.grace()
+	if f.Age > 0 && f.Age < grace && !g.cfg.without(RestartGuard) {
 		return Young, grace - f.Age, node
 	}
-	if answered < w.leaptUntil {
+	if answered < w.leaptUntil && !g.cfg.without(ClockGuard) {
 		return Leapt, w.leaptUntil.Sub(answered), node
 	}
 	return NotBarred, 0, node
@@ -75,21 +79,38 @@ func (g *Guards) Admit(node int, sent, answered Instant, f Facts) (bar Bar, wait
 // the answer the node's clock was no further ahead of ours than it showed less
 // the time of sending, and no less than it showed less the time of the answer.
 //
-// What drift and grain explain is no leap: validity allows for that much.
-// Readings from before every grant that can still stand are forgotten.
+// What drift and grain explain is no leap: validity allows for that much. The
+// last reading shows a leap that a long time since the first would explain, and
+// the first a clock that creeps ahead in small leaps. Readings from before every
+// grant that can still stand are forgotten.
 func (g *Guards) watch(w *watched, sent, answered Instant, clock int64) {
 	if clock == 0 {
 		return
 	}
-	atMost, atLeast := clock-int64(sent), clock-int64(answered)
-	grace := g.cfg.MaxTTL + g.cfg.Margin(g.cfg.MaxTTL)
-	since := answered.Sub(w.seen)
-	switch {
-	case !w.known || since > grace:
-	case atLeast-w.ahead > int64(g.cfg.Margin(max(0, since))):
-		w.leaptUntil = answered.Add(grace)
-	case atMost >= w.ahead:
-		return // the earlier reading is the tighter one
+	now := reading{known: true, ahead: clock - int64(sent), seen: sent}
+	atLeast := clock - int64(answered)
+	leapt := g.leapt(w.first, atLeast, answered) || g.leapt(w.last, atLeast, answered)
+	if leapt {
+		w.leaptUntil = answered.Add(g.grace())
 	}
-	w.known, w.ahead, w.seen = true, atMost, answered
+	// A lower reading is the tighter bound.
+	if leapt || now.ahead < w.first.ahead || g.forgotten(w.first, answered) {
+		w.first = now
+	}
+	w.last = now
 }
+
+// leapt says that a clock is further ahead than an earlier reading, drift and
+// grain explain.
+func (g *Guards) leapt(earlier reading, atLeast int64, at Instant) bool {
+	return !g.forgotten(earlier, at) &&
+		atLeast-earlier.ahead > int64(g.cfg.Margin(max(0, at.Sub(earlier.seen))))
+}
+
+// forgotten says that a reading is from before every grant that can still stand.
+func (g *Guards) forgotten(r reading, at Instant) bool {
+	return !r.known || at.Sub(r.seen) > g.grace()
+}
+
+// grace is how long a grant can stand, by anybody's clock.
+func (g *Guards) grace() time.Duration { return g.cfg.MaxTTL + g.cfg.Margin(g.cfg.MaxTTL) }

@@ -27,6 +27,14 @@ func (a *Attempt) validity() Instant {
 	return until
 }
 
+// expired says that the lease has no validity left.
+func (a *Attempt) expired(now Instant) bool {
+	if a.cfg.without(EndForGood) || !a.taken && a.cfg.without(CheckAtHandover) {
+		return false
+	}
+	return now >= a.until
+}
+
 // concludeHold works out the validity anew, ends the lease if there is none
 // left, and renews it when that is due.
 func (a *Attempt) concludeHold(now Instant) {
@@ -37,32 +45,33 @@ func (a *Attempt) concludeHold(now Instant) {
 			a.out = append(a.out, Output{Kind: Renewed, Until: until})
 		}
 	}
-	if now >= a.until {
+	if a.expired(now) {
 		a.lose(now, GrantsGone)
 		return
 	}
-	a.concludeRenewal(now)
 	for i := range a.seats {
 		if a.seats[i].rejoin {
 			a.ask(now, i, a.seats[i].ttl)
 		}
 	}
 	a.concludeProlong()
+	a.concludeRenewal(now)
 }
 
 // concludeRenewal goes back to the absolute schedule once a renewal has reached
 // its goal, and starts the next when it is due. A renewal that has not come
 // through is tried again well before the schedule's next point: one lost reply
-// is not a lost lock.
+// is not a lost lock. It waits for an extension of the user's that is under way,
+// whose requests it would take the place of.
 func (a *Attempt) concludeRenewal(now Instant) {
-	if a.nextRenew == 0 {
+	if a.nextRenew == 0 || a.extendGoal != 0 {
 		return
 	}
 	period := renewEvery(a.ttl)
 	if a.renewGoal != 0 && a.until >= a.renewGoal {
 		a.renewGoal = 0
-		for a.renewal <= now {
-			a.renewal = a.renewal.Add(period)
+		if late := now.Sub(a.renewal); late >= 0 {
+			a.renewal = a.renewal.Add((late/period + 1) * period)
 		}
 		a.nextRenew = a.renewal
 	}
@@ -75,9 +84,6 @@ func (a *Attempt) concludeRenewal(now Instant) {
 	}
 	a.nextRenew = now.Add(max(period/4, a.cfg.NodeTimeout))
 	a.renewGoal = a.goal(now, a.ttl)
-	if a.holdEnd != 0 {
-		a.renewGoal = min(a.renewGoal, a.holdEnd)
-	}
 	a.askAll(now, a.ttl)
 }
 

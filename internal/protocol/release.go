@@ -26,8 +26,7 @@ func (a *Attempt) end(now Instant) {
 	a.giveUp = now.Add(a.longest)
 	for i := range a.seats {
 		s := &a.seats[i]
-		s.rejoin = false
-		if s.mayHold() {
+		if s.granted || s.mayHold() && !a.cfg.without(ReleaseUnknown) {
 			a.send(now, i, Request{Op: Release})
 		}
 	}

@@ -49,10 +49,7 @@ func (s *seat) answer(in Input) bool {
 	if s.id != in.Request || s.answered {
 		return false
 	}
-	s.answered = true
-	if s.outcome == Pending || in.Vote.Outcome != Unknown {
-		s.outcome = in.Vote.Outcome
-	}
+	s.answered, s.outcome = true, in.Vote.Outcome
 	return true
 }
 

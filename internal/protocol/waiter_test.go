@@ -1,0 +1,158 @@
+package protocol
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func contended(elapsed, remaining time.Duration) Failure {
+	return Failure{Reason: Contended, Elapsed: elapsed, Remaining: remaining}
+}
+
+// Random pauses are what keeps waiters apart: too short, they keep each other
+// from a majority; too long, the key lies free.
+func TestBackoffBounds(t *testing.T) {
+	cfg := storyConfig(3)
+	randoms := []uint64{0, 1, 12345, 1 << 40, math.MaxUint64}
+	for _, trip := range []time.Duration{0, time.Microsecond, 3 * time.Millisecond, 20 * time.Millisecond, time.Second, time.Hour} {
+		floor := max(cfg.RetryMin, trip)
+		for _, random := range randoms {
+			w := Waiter{Config: &cfg}
+			for try := range 70 {
+				wait, again := w.Next(storyStart, contended(trip, 0), random)
+				require.True(t, again)
+				require.GreaterOrEqual(t, wait, floor, "never below a round trip")
+				require.Less(t, wait, max(cfg.RetryMax, 2*patience*floor), "bounded")
+				if try < 20 {
+					require.Less(t, wait, floor+floor<<try, "the window doubles with each try")
+				}
+			}
+		}
+	}
+}
+
+// Each wait must be able to use its whole window, or waiters bunch together.
+func TestBackoffUsesItsWindow(t *testing.T) {
+	cfg := storyConfig(3)
+	w := Waiter{Config: &cfg}
+	for try, window := range []time.Duration{2, 4, 8, 16, 32, 64, 128, 248, 248} {
+		window *= time.Millisecond
+		low, high := w, w
+		wait, _ := low.Next(storyStart, contended(0, 0), 0)
+		require.Equal(t, cfg.RetryMin, wait, "try %d", try)
+		wait, _ = high.Next(storyStart, contended(0, 0), uint64(window-1))
+		require.Equal(t, cfg.RetryMin+window-1, wait, "try %d", try)
+		w = high
+	}
+}
+
+// A holder's remaining time is when its key is free at the latest: to wait past
+// it is to idle.
+func TestWaitsEndWithTheHoldersTime(t *testing.T) {
+	cfg := storyConfig(3)
+	for _, random := range []uint64{0, 7_777_777, math.MaxUint64} {
+		w := Waiter{Config: &cfg}
+		for range 20 {
+			wait, again := w.Next(storyStart, contended(time.Millisecond, 30*time.Millisecond), random)
+			require.True(t, again)
+			require.Less(t, wait, 30*time.Millisecond+cfg.RetryMin)
+			require.Positive(t, wait)
+		}
+	}
+}
+
+// Contention ends some day; who gives up on it starves.
+func TestContentionIsWaitedOutForEver(t *testing.T) {
+	cfg := storyConfig(3)
+	w := Waiter{Config: &cfg}
+	for i := range 1000 {
+		_, again := w.Next(storyStart.Add(time.Duration(i)*time.Hour), contended(time.Millisecond, 0), uint64(i))
+		require.True(t, again)
+	}
+}
+
+// An outage must be told of, but not a blip.
+func TestOutagesAreWaitedOutForOutageWait(t *testing.T) {
+	outage := Failure{Reason: NoQuorum, Elapsed: 10 * time.Millisecond}
+	const ms = time.Millisecond
+	next := func(w *Waiter, at time.Duration, f Failure) bool {
+		_, again := w.Next(storyStart.Add(at), f, 0)
+		return again
+	}
+	t.Run("counted from the first attempt's beginning", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		require.True(t, next(&w, 10*ms, outage))
+		require.True(t, next(&w, 99*ms, outage))
+		require.False(t, next(&w, 100*ms, outage))
+	})
+	t.Run("an attempt that took so long by itself is the last", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		require.False(t, next(&w, 100*ms, Failure{Reason: NoQuorum, Elapsed: 100 * ms}))
+	})
+	t.Run("a quorum in between begins it anew", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		require.True(t, next(&w, 10*ms, outage))
+		require.True(t, next(&w, 90*ms, contended(ms, 0)))
+		require.True(t, next(&w, 150*ms, outage))
+		require.True(t, next(&w, 239*ms, outage))
+		require.False(t, next(&w, 240*ms, outage))
+	})
+	t.Run("healing is waited for, and polled for seldom", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		healing := outage
+		healing.HealsIn = time.Minute
+		for i := range 100 {
+			wait, again := w.Next(storyStart.Add(time.Duration(i)*time.Second), healing, uint64(i))
+			require.True(t, again)
+			require.Equal(t, healingPoll, wait)
+		}
+		healing.HealsIn = 100 * ms
+		wait, again := w.Next(storyStart, healing, 3)
+		require.True(t, again)
+		require.GreaterOrEqual(t, wait, 100*ms)
+		require.Less(t, wait, 110*ms)
+	})
+	t.Run("votes that came too late are an outage as well", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		require.False(t, next(&w, time.Second, Failure{Reason: TooSlow, Elapsed: 700 * ms}))
+	})
+	t.Run("negative is for ever", func(t *testing.T) {
+		cfg := storyConfig(3)
+		cfg.OutageWait = -1
+		w := Waiter{Config: &cfg}
+		require.True(t, next(&w, 0, outage))
+		require.True(t, next(&w, 1000*time.Hour, outage))
+	})
+	t.Run("zero is not at all", func(t *testing.T) {
+		cfg := storyConfig(3)
+		cfg.OutageWait = 0
+		w := Waiter{Config: &cfg}
+		require.False(t, next(&w, 10*ms, outage))
+	})
+}
+
+// Hints that agree make one trip the rule; hints above every counter seen make
+// tokens grow after a loss.
+func TestHint(t *testing.T) {
+	cfg := storyConfig(3)
+	w := Waiter{Config: &cfg}
+	require.EqualValues(t, 1, w.Hint(0))
+	require.EqualValues(t, 1, w.Hint(-5), "a clock before 1970")
+	require.EqualValues(t, 1_000, w.Hint(1_000))
+	w.Next(storyStart, Failure{Reason: Contended, Counter: 5_000}, 0)
+	require.EqualValues(t, 5_001, w.Hint(1_000))
+	require.EqualValues(t, 9_000, w.Hint(9_000))
+	w.Next(storyStart, Failure{Reason: Contended, Counter: 4_000}, 0)
+	require.EqualValues(t, 5_001, w.Hint(1_000), "counters are never forgotten")
+	require.EqualValues(t, MaxToken, w.Hint(math.MaxInt64))
+	w.Next(storyStart, Failure{Reason: Contended, Counter: MaxToken}, 0)
+	require.EqualValues(t, MaxToken, w.Hint(0))
+}
