@@ -85,7 +85,6 @@ type fuzzed struct {
 	won, failed, lost, finished int
 	taken, relinquished         bool
 	prolongs, answers           int
-	until                       Instant
 }
 
 type sentRequest struct {
