@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -24,7 +25,13 @@ type process struct {
 // child has a goroutine locked to a thread of its own, which lives as long as
 // the child does.
 func startProcess(path string, args ...string) (*process, error) {
+	return startProcessIn(nil, path, args...)
+}
+
+// startProcessIn is startProcess with additions to the environment.
+func startProcessIn(env []string, path string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.SysProcAttr = dieWithParent()
 	started := make(chan error, 1)

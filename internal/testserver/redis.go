@@ -20,6 +20,7 @@ type Redis struct {
 	tb   TB
 	path string
 	dir  string
+	env  []string
 	args []string
 	run  *process // nil while it is not running
 }
@@ -30,10 +31,16 @@ type Redis struct {
 // takes connections, and the server ends with the test at the latest.
 func StartRedis(tb TB, args ...string) *Redis {
 	tb.Helper()
+	return startRedis(tb, nil, args)
+}
+
+func startRedis(tb TB, env, args []string) *Redis {
+	tb.Helper()
 	r := &Redis{
 		tb:   tb,
 		path: program(tb, "redis-server", "apt-get install redis-server, or brew install redis"),
 		dir:  tb.TempDir(),
+		env:  env,
 		args: args,
 	}
 	tb.Cleanup(r.Close)
@@ -115,7 +122,7 @@ func (r *Redis) start() (log string, ok bool) {
 		"--appendonly", "no",
 		"--loglevel", "notice",
 	}, r.args...)
-	run, err := startProcess(r.path, args...)
+	run, err := startProcessIn(r.env, r.path, args...)
 	if err != nil {
 		return err.Error(), false
 	}

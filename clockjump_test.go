@@ -1,0 +1,72 @@
+package redlock_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/internal/testserver"
+	"github.com/quorumlock/redlock/redisnode"
+)
+
+// A server whose clock leaps frees a key early. The clock guard keeps another
+// program from winning with its vote while the holder relies on it; without the
+// guard there are two holders.
+func TestLeapingServerClock(t *testing.T) {
+	for _, guarded := range []bool{true, false} {
+		name := map[bool]string{true: "guarded", false: "unguarded"}[guarded]
+		t.Run(name, func(t *testing.T) {
+			clock := testserver.NewClock(t)
+			leaping := clock.StartRedis(t)
+			var nodes []redlock.Node
+			for _, addr := range []string{testserver.StartRedis(t).Addr(), testserver.StartRedis(t).Addr(), leaping.Addr()} {
+				node := redisnode.New(nil, redisnode.Options{Addr: addr, Durable: true})
+				t.Cleanup(func() { _ = node.Close() })
+				nodes = append(nodes, node)
+			}
+			second := leapAgainst(t, nodes, guarded, func() { clock.Jump(time.Hour) })
+			assert.Equal(t, !guarded, second, "a second holder came in")
+		})
+	}
+}
+
+// leapAgainst has a holder rely on the second and third node alone, makes the
+// third one's clock leap, and reports whether another program gets the lock then.
+func leapAgainst(t *testing.T, nodes []redlock.Node, guarded bool, leap func()) bool {
+	t.Helper()
+	const ttl = time.Minute
+	locker := func() *redlock.Locker {
+		l, err := redlock.New(nodes, redlock.Options{TTL: ttl, NoRenew: true, NodeTimeout: 10 * time.Second})
+		require.NoError(t, err)
+		if !guarded {
+			redlock.LeaveOutClockGuard(l)
+		}
+		t.Cleanup(func() { require.NoError(t, l.Close(context.Background())) })
+		return l
+	}
+	// Somebody else's leftover is all that the first node has of the key.
+	squatter := redlock.AcquireRequest{Key: "k", Owner: "squatter", TTL: ttl}
+	vote, err := nodes[0].Acquire(t.Context(), squatter)
+	require.NoError(t, err)
+	require.True(t, vote.Granted)
+
+	holder, challenger := locker(), locker()
+	lease, err := holder.Lock(t.Context(), "k")
+	require.NoError(t, err)
+	// The challenger has seen the clocks before, as a program at work has.
+	_, err = challenger.TryLock(t.Context(), "k")
+	require.ErrorIs(t, err, redlock.ErrNotAcquired)
+	require.NoError(t, nodes[0].Release(t.Context(), redlock.ReleaseRequest{Key: "k", Owner: "squatter"}))
+
+	leap()
+	_, err = challenger.TryLock(t.Context(), "k")
+	require.NoError(t, lease.Err(), "the holder still relies on its lease")
+	if err != nil {
+		require.ErrorContains(t, err, "its clock leapt forward")
+	}
+	return err == nil
+}
