@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/memnode"
 )
 
 // Metrics can be made of the events: each vote, how long a lock was waited for
@@ -114,4 +117,24 @@ level=WARN msg="redlock: released" key=k owner=o token=7 error="no quorum"
 level=ERROR msg="redlock: lost" key=k owner=o token=7 error="lease lost"
 level=DEBUG msg="redlock: waiting" key=k error="not acquired"
 `, b.String())
+}
+
+// When Close has returned the observer is told nothing more, and may go away.
+func TestObserverIsLeftAloneAfterClose(t *testing.T) {
+	for range 200 {
+		var closed atomic.Bool
+		nodes := memnode.NewN(5, memnode.Options{})
+		l, err := redlock.New(nodes, redlock.Options{Observer: observe(func(e redlock.Event) {
+			runtime.Gosched()
+			if closed.Load() {
+				t.Errorf("%v after Close", e.Kind)
+			}
+		})})
+		require.NoError(t, err)
+		lease, err := l.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		require.NoError(t, lease.Unlock(t.Context()))
+		require.NoError(t, l.Close(t.Context()))
+		closed.Store(true)
+	}
 }

@@ -28,6 +28,7 @@ type attempt struct {
 
 	until atomic.Int64 // end of validity, for Remaining
 	over  atomic.Bool  // the lease has ended
+	busy  atomic.Int32 // the machine, until it has finished, and each call to a node
 
 	extending chan struct{} // held by the Extend under way
 	decided   chan struct{} // closed once won or failed
@@ -55,7 +56,7 @@ type errands struct {
 }
 
 func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
-	return &attempt{
+	a := &attempt{
 		group:     l.group,
 		cfg:       &l.cfg,
 		ttl:       l.opts.TTL,
@@ -68,6 +69,8 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 		machine:   protocol.New(&l.cfg),
 		votes:     make([]NodeVote, len(l.group.nodes)),
 	}
+	a.busy.Store(1)
+	return a
 }
 
 // await waits for the verdict of the first round and hands the lease over.
@@ -155,6 +158,14 @@ func (a *attempt) run(e errands) {
 		a.group.observe(a.ctx, event)
 	}
 	if e.done {
+		a.rest()
+	}
+}
+
+// rest is called by whatever was busy. After the last of them Close waits no
+// longer.
+func (a *attempt) rest() {
+	if a.busy.Add(-1) == 0 {
 		a.group.remove(a)
 	}
 }
@@ -311,8 +322,10 @@ func (a *attempt) send(calls []protocol.Output) {
 	ctx, cancel := a.group.clock.WithTimeout(a.ctx, a.cfg.NodeTimeout)
 	left := new(atomic.Int32)
 	left.Store(int32(len(calls)))
+	a.busy.Add(int32(len(calls)))
 	for i := range calls {
 		go func(node int, req protocol.Request) {
+			defer a.rest()
 			a.call(ctx, node, req)
 			if left.Add(-1) == 0 {
 				cancel()
