@@ -3,11 +3,8 @@ package redlock_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,64 +110,10 @@ func TestThousandGoroutines(t *testing.T) {
 	// A machine that runs a thousand goroutines under the race detector keeps
 	// votes waiting: time enough for them, and no giving up.
 	c := newRealCluster(t, 5, redlock.Options{TTL: 20 * time.Second, NodeTimeout: 4 * time.Second, OutageWait: -1})
-
-	type key struct {
-		mu     sync.Mutex
-		holder *redlock.Lease
-		token  uint64
-	}
-	keys := make([]key, 100)
-	var acquired, lost, overlaps, disorder atomic.Int64
-	enter := func(k *key, lease *redlock.Lease) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.holder != nil && k.holder.Err() == nil {
-			overlaps.Add(1)
-		}
-		if lease.Token() <= k.token {
-			disorder.Add(1)
-		}
-		k.holder, k.token = lease, lease.Token()
-		acquired.Add(1)
-	}
-	leave := func(k *key, lease *redlock.Lease) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.holder == lease {
-			k.holder = nil
-		}
-		if lease.Err() != nil {
-			lost.Add(1)
-		}
-	}
-
-	ctx, cancel := context.WithTimeout(t.Context(), duration)
-	defer cancel()
-	var workers sync.WaitGroup
-	for range 1000 {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				i := rand.IntN(len(keys))
-				lease, err := c.locker.Lock(ctx, fmt.Sprintf("key-%d", i))
-				if err != nil {
-					assert.ErrorIs(t, err, context.DeadlineExceeded)
-					return
-				}
-				enter(&keys[i], lease)
-				time.Sleep(rand.N(2 * time.Millisecond))
-				leave(&keys[i], lease)
-				if err := lease.Unlock(ctx); err != nil {
-					assert.ErrorIs(t, err, redlock.ErrNoQuorum)
-				}
-			}
-		})
-	}
-	workers.Wait()
+	crowd := newCrowd(100)
+	crowd.run(t, c.locker, 1000, duration)
 	require.NoError(t, c.locker.Close(context.Background()))
-	t.Logf("%d acquisitions, %d overlaps, %d tokens out of order, %d leases lost", acquired.Load(), overlaps.Load(), disorder.Load(), lost.Load())
-	assert.Zero(t, overlaps.Load())
-	assert.Zero(t, disorder.Load())
-	assert.Greater(t, acquired.Load(), int64(len(keys)))
+	crowd.check(t)
 	for i, server := range c.servers {
 		assert.Empty(t, locked(t, server), "server %d", i)
 	}
