@@ -33,6 +33,9 @@ demo: ## see it work
 servers:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v mariadbd >/dev/null || missing="$$missing mariadb-server"; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
+	test -e /usr/share/java/zookeeper.jar || missing="$$missing libzookeeper-java"; \
 	command -v $$($(GO) env CC) >/dev/null || missing="$$missing gcc libc6-dev"; \
 	test -z "$$missing" && exit 0; \
 	if ! command -v apt-get >/dev/null; then echo "please install:$$missing" >&2; exit 1; fi; \

@@ -41,7 +41,9 @@ func TestImportsPointToTheCore(t *testing.T) {
 		"memnode":             {""},
 		"nodetest":            {""},
 		"redisnode":           {""},
-		"nodeurl":             {"", "memnode", "redisnode"},
+		"mysqlnode":           {""},
+		"zknode":              {""},
+		"nodeurl":             {"", "memnode", "redisnode", "mysqlnode", "zknode"},
 		"internal/demo":       {"", "nodeurl", "redisnode"},
 		"cmd/redlock":         {"", "nodeurl", "internal/demo", "internal/protocol"},
 	}

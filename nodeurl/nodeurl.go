@@ -4,27 +4,41 @@
 //	redis://[USER:PASSWORD@]HOST[:PORT][/DB]    a Redis server; port 6379, database 0
 //	rediss://[USER:PASSWORD@]HOST[:PORT][/DB]   the same over TLS
 //	unix://[USER:PASSWORD@]/PATH/TO/SOCKET      a Redis server's Unix socket
+//	mysql://[USER:PASSWORD@]HOST[:PORT]/DB      a MySQL or MariaDB server; port 3306
+//	zk://[USER:PASSWORD@]HOST[:PORT],.../ROOT   a ZooKeeper ensemble; port 2181, root redlock
 //	mem://NAME                                  a node in this process, for tests and examples
 //
-// Parameters follow a question mark, as in redis://10.0.0.1?durable=true&prefix=jobs:
+// Parameters follow a question mark, as in redis://10.0.0.1?durable=true&prefix=jobs.
+// These are for all but mem, which takes none:
 //
-//	db=N               the database, as in the path; the only form for unix://
 //	durable=true       the server loses no grant in a restart, so it need not wait before it votes
-//	prefix=TEXT        begins every key stored on the server
 //	name=TEXT          the node's name in errors, events and logs, instead of its address
-//	proxied=true       a proxy or load balancer is in between
-//	ca=FILE            rediss: PEM certificates to trust instead of the system's
-//	cert=FILE key=FILE rediss: this client's PEM certificate and key
-//	servername=HOST    rediss: the name the server's certificate must have, if not HOST
+//	ca=FILE            PEM certificates to trust instead of the system's
+//	cert=FILE key=FILE this client's PEM certificate and key
+//	servername=HOST    the name the server's certificate must have, if not HOST
 //
-// Their meaning is that of the fields of redisnode.Options. A mem URL takes none.
+// Redis takes the ones about TLS with rediss; for mysql and zk any of them, or
+// tls=true, asks for TLS, and tls=skip-verify for one that trusts any certificate.
+// Session locks of mysql are never durable. The others are for one kind:
+//
+//	db=N               redis: the database, as in the path; the only form for unix://
+//	prefix=TEXT        redis: begins every key stored on the server
+//	proxied=true       redis, mysql: a proxy or load balancer is in between
+//	mode=session       mysql: session locks (GET_LOCK) instead of lease rows (mode=lease)
+//	table=NAME         mysql: the table's name
+//	notable=true       mysql: session locks without a table, for want of rights
+//	socket=PATH        mysql: a Unix socket, instead of the host
+//	session=DURATION   zk: the session timeout, such as 20s; at least 4/3 of the longest TTL
+//
+// Their meaning is that of the fields of redisnode.Options, mysqlnode.Options and
+// zknode.Options.
 //
 // # Credentials
 //
-// A password comes from the URL or, when the URL has none, from the environment
-// variable REDLOCK_REDIS_PASSWORD; so does the user name, from
-// REDLOCK_REDIS_USERNAME, which may be left out for the default user:
-// redis://:PASSWORD@HOST. Within a URL, write '%' as %25, '/' as %2F, '?' as %3F,
+// A password comes from the URL or, when the URL has none, from the environment:
+// REDLOCK_REDIS_PASSWORD, REDLOCK_MYSQL_PASSWORD or REDLOCK_ZK_PASSWORD. So does
+// the user name, from REDLOCK_REDIS_USERNAME, REDLOCK_MYSQL_USER or
+// REDLOCK_ZK_USER. For Redis it may be left out: redis://:PASSWORD@HOST. Within a URL, write '%' as %25, '/' as %2F, '?' as %3F,
 // '#' as %23 and '@' as %40. Neither is ever part of a node's name or of an error
 // of this package, not even of one about a URL that cannot be parsed.
 package nodeurl
@@ -52,6 +66,8 @@ var schemes = []scheme{
 	{"redis", "redis://HOST:6379/0", openRedis},
 	{"rediss", "rediss://HOST:6379/0", openRedis},
 	{"unix", "unix:///PATH/TO/SOCKET?db=0", openRedis},
+	{"mysql", "mysql://HOST:3306/DATABASE", openMySQL},
+	{"zk", "zk://HOST1:2181,HOST2:2181/ROOT", openZK},
 	{"mem", "mem://NAME", openMem},
 }
 

@@ -27,7 +27,7 @@ func parse(rawURL string) (*url.URL, error) {
 	if strings.Contains(tail, "#") {
 		return nil, errors.New("a '#': write it as %23")
 	}
-	u, err := url.Parse(rawURL)
+	u, err := parseHosts(name, authority, tail)
 	if err != nil {
 		return nil, errors.New("it cannot be parsed: " + reason(err, authority))
 	}

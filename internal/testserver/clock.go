@@ -60,6 +60,12 @@ func (c *Clock) Jump(d time.Duration) {
 	}
 }
 
+// StartMariaDB starts a mariadbd on this clock; see the function StartMariaDB.
+func (c *Clock) StartMariaDB(tb TB, args ...string) *MariaDB {
+	tb.Helper()
+	return startMariaDB(tb, c.env, args)
+}
+
 // StartRedis starts a redis-server on this clock; see the function StartRedis.
 func (c *Clock) StartRedis(tb TB, args ...string) *Redis {
 	tb.Helper()
