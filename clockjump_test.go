@@ -2,6 +2,8 @@ package redlock_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/quorumlock/redlock"
 	"github.com/quorumlock/redlock/internal/testserver"
+	"github.com/quorumlock/redlock/mysqlnode"
 	"github.com/quorumlock/redlock/redisnode"
 )
 
@@ -17,20 +20,32 @@ import (
 // program from winning with its vote while the holder relies on it; without the
 // guard there are two holders.
 func TestLeapingServerClock(t *testing.T) {
-	for _, guarded := range []bool{true, false} {
-		name := map[bool]string{true: "guarded", false: "unguarded"}[guarded]
-		t.Run(name, func(t *testing.T) {
-			clock := testserver.NewClock(t)
-			leaping := clock.StartRedis(t)
-			var nodes []redlock.Node
-			for _, addr := range []string{testserver.StartRedis(t).Addr(), testserver.StartRedis(t).Addr(), leaping.Addr()} {
-				node := redisnode.New(nil, redisnode.Options{Addr: addr, Durable: true})
-				t.Cleanup(func() { _ = node.Close() })
-				nodes = append(nodes, node)
-			}
-			second := leapAgainst(t, nodes, guarded, func() { clock.Jump(time.Hour) })
-			assert.Equal(t, !guarded, second, "a second holder came in")
-		})
+	kinds := map[string]func(t *testing.T, clock *testserver.Clock) redlock.Node{
+		"redis": func(t *testing.T, clock *testserver.Clock) redlock.Node {
+			return redisnode.New(nil, redisnode.Options{Addr: clock.StartRedis(t).Addr(), Durable: true})
+		},
+		"mysql lease rows": func(t *testing.T, clock *testserver.Clock) redlock.Node {
+			node := mysqlnode.New(nil, mysqlnode.Options{DSN: clock.StartMariaDB(t).DSN()})
+			require.NoError(t, node.Init(t.Context()))
+			return node
+		},
+	}
+	for kind, leaping := range kinds {
+		for _, guarded := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, guarded %v", kind, guarded), func(t *testing.T) {
+				clock := testserver.NewClock(t)
+				var nodes []redlock.Node
+				for range 2 {
+					nodes = append(nodes, redisnode.New(nil, redisnode.Options{Addr: testserver.StartRedis(t).Addr(), Durable: true}))
+				}
+				nodes = append(nodes, leaping(t, clock))
+				for _, node := range nodes {
+					t.Cleanup(func() { _ = node.(io.Closer).Close() })
+				}
+				second := leapAgainst(t, nodes, guarded, func() { clock.Jump(time.Hour) })
+				assert.Equal(t, !guarded, second, "a second holder came in")
+			})
+		}
 	}
 }
 
@@ -39,8 +54,9 @@ func TestLeapingServerClock(t *testing.T) {
 func leapAgainst(t *testing.T, nodes []redlock.Node, guarded bool, leap func()) bool {
 	t.Helper()
 	const ttl = time.Minute
+	seen := &recorder{}
 	locker := func() *redlock.Locker {
-		l, err := redlock.New(nodes, redlock.Options{TTL: ttl, NoRenew: true, NodeTimeout: 10 * time.Second})
+		l, err := redlock.New(nodes, redlock.Options{TTL: ttl, NoRenew: true, NodeTimeout: 10 * time.Second, Observer: seen})
 		require.NoError(t, err)
 		if !guarded {
 			redlock.LeaveOutClockGuard(l)
@@ -57,9 +73,12 @@ func leapAgainst(t *testing.T, nodes []redlock.Node, guarded bool, leap func()) 
 	holder, challenger := locker(), locker()
 	lease, err := holder.Lock(t.Context(), "k")
 	require.NoError(t, err)
-	// The challenger has seen the clocks before, as a program at work has.
+	// The challenger has seen the clocks before, as a program at work has: all of
+	// them, so it waits for the slowest node too.
+	seen.reset()
 	_, err = challenger.TryLock(t.Context(), "k")
 	require.ErrorIs(t, err, redlock.ErrNotAcquired)
+	require.Eventually(t, func() bool { return seen.refusals() == len(nodes) }, time.Minute, time.Millisecond)
 	require.NoError(t, nodes[0].Release(t.Context(), redlock.ReleaseRequest{Key: "k", Owner: "squatter"}))
 
 	leap()

@@ -42,7 +42,7 @@ type Options struct {
 
 	// NodeTimeout is how long an operation waits for a node. It bounds how long
 	// an operation takes when too many nodes hang, not when a minority does.
-	// Default TTL/20, but at least 50 ms and at most 250 ms, and never above
+	// Default TTL/20, but at least 100 ms and at most 250 ms, and never above
 	// TTL/4.
 	NodeTimeout time.Duration
 
@@ -167,7 +167,7 @@ func (o *Options) fill(nodes int) {
 	setDefault(&o.TTL, DefaultTTL)
 	setDefault(&o.MaxTTL, max(o.TTL, DefaultTTL))
 	setDefault(&o.MinValidity, o.TTL/2)
-	setDefault(&o.NodeTimeout, min(o.TTL/4, max(50*time.Millisecond, min(o.TTL/20, 250*time.Millisecond))))
+	setDefault(&o.NodeTimeout, min(o.TTL/4, max(100*time.Millisecond, min(o.TTL/20, 250*time.Millisecond))))
 	setDefault(&o.RetryMax, max(o.RetryMin, DefaultRetryMax))
 	setDefault(&o.RetryMin, min(o.RetryMax, DefaultRetryMin))
 	setDefault(&o.OutageWait, o.NodeTimeout)

@@ -180,6 +180,23 @@ func (r *recorder) Observe(_ context.Context, e redlock.Event) {
 	r.events = append(r.events, e)
 }
 
+func (r *recorder) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = nil
+}
+
+// refusals counts the nodes that refused an acquire.
+func (r *recorder) refusals() int {
+	n := 0
+	for _, e := range r.of(redlock.EventVote) {
+		if e.Op == "acquire" && e.Outcome == redlock.Refused {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *recorder) of(kind redlock.EventKind) []redlock.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()

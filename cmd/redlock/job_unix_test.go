@@ -50,7 +50,7 @@ func pid(t *testing.T, p *program, word string) int {
 // on, since others may hold the lock once the servers go on.
 func TestRunEndsTheCommandWhenTheLockIsLost(t *testing.T) {
 	c := startCluster(t, 3)
-	p := start(t, c.nodes(), runArguments([]string{"--ttl", "1s", "--grace", "1h"},
+	p := start(t, c.nodes(), runArguments([]string{"--ttl", "1s", "--node-timeout", "400ms", "--grace", "1h"},
 		"sh", "-c", `trap "echo ended; exit 0" TERM; echo held; `+idle)...)
 	p.prints("held")
 	c[0].Stop()

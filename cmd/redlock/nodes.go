@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -30,6 +31,9 @@ that long, once. If the server keeps every lock over a restart (for Redis:
 appendonly yes and appendfsync always), say so in its URL, ?durable=true, and it
 votes at once. Do not say so if it is not true: two could then hold one lock.
 
+A MySQL node keeps its locks in tables, which --init creates where they are
+missing, once, with a user that may CREATE. Nothing else ever creates them.
+
 The clocks need not agree: they only have to run at about the same speed. OFFSET
 is known to half an answer's time.
 
@@ -37,7 +41,7 @@ is known to half an answer's time.
 Exit status:
   0    a majority of the nodes votes
   64   bad usage or configuration
-  69   fewer do`,
+  69   fewer do, or --init failed for one`,
 		Example: `  redlock nodes -n redis://10.0.0.1 -n redis://10.0.0.2 -n redis://10.0.0.3
   redlock nodes --json | jq '.node_infos[] | select(.voting | not)'`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -49,12 +53,18 @@ Exit status:
 	}
 	s := addFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	create := cmd.Flags().Bool("init", false, "first create the tables that nodes need and do not have (MySQL)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		sess, err := s.open(cmd, nil)
 		if err != nil {
 			return err
 		}
 		defer sess.close()
+		if *create {
+			if err := s.initNodes(cmd.Context(), sess.nodes); err != nil {
+				return err
+			}
+		}
 		view := s.survey(cmd.Context(), sess.nodes)
 		if *asJSON {
 			err = printJSON(cmd.OutOrStdout(), view)
@@ -68,6 +78,28 @@ Exit status:
 	}
 	return cmd
 }
+
+// initNodes has the nodes create what they need on their servers. It tries all of
+// them before it tells of those that failed.
+func (s *settings) initNodes(ctx context.Context, nodes []redlock.Node) error {
+	ctx, cancel := redlock.SystemClock().WithTimeout(ctx, initTimeout)
+	defer cancel()
+	var failed []error
+	for _, n := range nodes {
+		if node, ok := n.(interface{ Init(context.Context) error }); ok {
+			if err := node.Init(ctx); err != nil {
+				failed = append(failed, err)
+			}
+		}
+	}
+	if len(failed) > 0 {
+		return &exitError{status: exitNoQuorum, err: errors.Join(failed...)}
+	}
+	return nil
+}
+
+// initTimeout is ample for creating tables on a few busy servers.
+const initTimeout = 30 * time.Second
 
 // surveyView is what nodes shows, as its JSON has it.
 type surveyView struct {

@@ -67,7 +67,7 @@ func TestRunGivesUpWaiting(t *testing.T) {
 
 func TestRunSurvivesADeadServer(t *testing.T) {
 	c := startCluster(t, 3)
-	p := start(t, c.nodes(), runArguments([]string{"--ttl", "1s"}, held...)...)
+	p := start(t, c.nodes(), runArguments([]string{"--ttl", "1s", "--node-timeout", "400ms"}, held...)...)
 	p.prints("held")
 	c[0].Kill()
 	time.Sleep(4 * time.Second) // several TTLs
@@ -114,7 +114,7 @@ func TestRunDoesNotCountYoungServers(t *testing.T) {
 
 func TestRunWaitsForYoungServers(t *testing.T) {
 	c := startCluster(t, 3)
-	p := start(t, c.nodesWith(""), "run", "-v", "--ttl", "1s", "--max-ttl", "4s", "k", "--", "echo", "ran")
+	p := start(t, c.nodesWith(""), "run", "-v", "--ttl", "1s", "--node-timeout", "400ms", "--max-ttl", "4s", "k", "--", "echo", "ran")
 	assert.Equal(t, 0, p.status())
 	assert.Equal(t, "ran\n", p.stdout.String())
 	assert.Contains(t, p.stderr.String(), "votes in")
