@@ -45,7 +45,8 @@ func TestImportsPointToTheCore(t *testing.T) {
 		"zknode":              {""},
 		"nodeurl":             {"", "memnode", "redisnode", "mysqlnode", "zknode"},
 		"internal/demo":       {"", "nodeurl", "redisnode"},
-		"cmd/redlock":         {"", "nodeurl", "internal/demo", "internal/protocol"},
+		"sim":                 {"", "internal/protocol"},
+		"cmd/redlock":         {"", "nodeurl", "internal/demo", "internal/protocol", "sim"},
 	}
 	for _, line := range goList(t, "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...") {
 		fields := strings.Fields(line)

@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
+)
+
+// link is one direction between a client and a node.
+type link struct {
+	last  Time // the latest arrival, for links that keep the order
+	cut   int  // nested faults
+	held  int
+	slow  time.Duration
+	kept  []uint32 // messages that wait for the link to be released
+	count int      // messages so far
+}
+
+// message is a request on its way to a node, or the answer on its way back.
+type message struct {
+	req     protocol.Request
+	owner   uint32
+	attempt uint32
+	client  int16
+	node    int16
+	epoch   uint32 // of the client's life that sent it
+	isReply bool
+	copied  bool // it arrives twice
+	reply   reply
+	handled Time  // by the node
+	note    int32 // what the recording says of it
+}
+
+const (
+	toNode = iota
+	toClient
+)
+
+func (w *world) linkIndex(direction, client, node int) int {
+	return (direction*w.cfg.Clients+client)*w.cfg.Nodes + node
+}
+
+func (w *world) newMessage(m message) uint32 {
+	if n := len(w.free); n > 0 {
+		i := w.free[n-1]
+		w.free = w.free[:n-1]
+		w.messages[i] = m
+		return i
+	}
+	w.messages = append(w.messages, m)
+	return uint32(len(w.messages) - 1)
+}
+
+// transmit sends a message over its link, with all that a network does to it.
+func (w *world) transmit(m message) {
+	direction := toNode
+	if m.isReply {
+		direction = toClient
+	}
+	index := w.linkIndex(direction, int(m.client), int(m.node))
+	l := &w.links[index]
+	l.count++
+	lost, again := w.chosen(direction, &m, l.count)
+	if !w.healed {
+		lost = lost || w.choose.chance(index, w.cfg.LossPPM)
+		if w.choose.chance(index, w.cfg.DuplicatesPPM) {
+			again = max(again, time.Duration(w.delay(index))+1)
+		}
+	}
+	if w.coverage != nil && (lost || again > 0) {
+		w.coverMessage(lost, again > 0, int(m.client))
+	}
+	if lost && w.keepChoices {
+		w.kept = append(w.kept, Fault{Verb: Lose, Client: int(m.client), Node: int(m.node), Direction: direction, Number: l.count})
+	}
+	if again > 0 {
+		if w.keepChoices {
+			w.kept = append(w.kept, Fault{Verb: Repeat, Client: int(m.client), Node: int(m.node), Direction: direction, Number: l.count, By: again})
+		}
+		m.copied = true // either may be the first
+		w.deliver(l, index, w.newMessage(m), again)
+	}
+	switch {
+	case lost || l.cut > 0:
+		w.stats.Lost++
+		w.broken(index, &m)
+	default:
+		w.deliver(l, index, w.newMessage(m), 0)
+	}
+}
+
+// broken lets the client hear at once, sometimes, that its connection broke: the
+// request may have been handled all the same.
+func (w *world) broken(index int, m *message) {
+	if w.cfg.LossPPM > 0 && w.choose.below(index, 4) == 0 {
+		i := w.newMessage(*m)
+		w.push(evReset, int(m.client), i, 0, w.now+Time(w.delay(index)))
+	}
+}
+
+func (w *world) delay(index int) int64 {
+	if w.healed {
+		return int64(min(w.cfg.Latency, w.cfg.NodeTimeout/16))
+	}
+	return int64(w.cfg.Latency) + w.choose.exponential(index, int64(w.cfg.Jitter))
+}
+
+func (w *world) deliver(l *link, index int, i uint32, later time.Duration) {
+	if l.held > 0 {
+		l.kept = append(l.kept, i)
+		return
+	}
+	at := w.now + Time(w.delay(index)) + Time(l.slow) + Time(later)
+	if w.cfg.Ordered {
+		at = max(at, l.last)
+		l.last = at
+	}
+	m := &w.messages[i]
+	if m.isReply {
+		w.push(evReply, int(m.client), i, 0, at)
+	} else {
+		w.push(evRequest, int(m.node), i, 0, at)
+	}
+}
+
+// release lets go what a link has kept.
+func (w *world) release(index int) {
+	l := &w.links[index]
+	kept := l.kept
+	l.kept = nil
+	for _, i := range kept {
+		w.deliver(l, index, i, 0)
+	}
+}
+
+// arrive lets a node handle a request and answer it.
+func (w *world) arrive(e event) {
+	n := w.serverOf(int(e.who))
+	if n.down > 0 {
+		w.free = append(w.free, e.a)
+		return
+	}
+	if n.frozen+n.suspended > 0 {
+		n.inbox = append(n.inbox, e)
+		return
+	}
+	m := w.messages[e.a]
+	w.free = append(w.free, e.a)
+	before := n.record
+	m.reply = n.handle(w.now, m.owner, &m.req, w.cfg.Without)
+	m.isReply, m.handled = true, w.now
+	if w.cfg.Without.Has(RestartGuard) && w.cfg.Without.Has(HonestFailover) {
+		m.reply.age = 0
+	}
+	w.fold(uint64(m.owner)<<8|uint64(m.req.Op), m.reply.fence<<1|b2u(m.reply.granted))
+	w.checkHandled(n, &before, &m)
+	w.noteHandled(n, &before, &m)
+	w.transmit(m)
+}
+
+// serverOf is the server behind a node: itself, but for an alias.
+func (w *world) serverOf(n int) *node { return &w.nodes[w.nodes[n].server] }
+
+func b2u(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,50 @@
+package sim
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A long run that breaks something becomes a story that a person reads.
+func TestShrinkingTellsAShortStory(t *testing.T) {
+	for _, without := range []Defence{RestartGuard, MajorityQuorum, CountFromSending, Tombstones} {
+		t.Run(without.String(), func(t *testing.T) {
+			var cfg Config
+			for seed := uint64(1); ; seed++ {
+				cfg = Draw(seed)
+				cfg.Without = without
+				if r := Run(cfg); r.Verdict == Violated {
+					break
+				}
+			}
+			s, ok := Shrink(cfg)
+			require.True(t, ok)
+			t.Logf("%d of %d faults, %d of %d events, %d runs", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
+			for _, f := range s.Report.Config.Faults {
+				t.Log(f)
+			}
+			for _, n := range s.Report.Story() {
+				t.Logf("%v %s %s", n.At, n.Who, n.Text)
+			}
+			require.LessOrEqual(t, s.After, s.Before)
+			require.Less(t, len(s.Report.Story()), 20)
+		})
+	}
+}
+
+func TestReplaysRunToTheSameHash(t *testing.T) {
+	for seed := range uint64(12) {
+		r := Run(Draw(seed))
+		p := r.Replay()
+		data, err := json.Marshal(p)
+		require.NoError(t, err)
+		_, cfg, err := Load(data)
+		require.NoError(t, err)
+		again := Run(cfg)
+		require.Equal(t, r.Hash, again.Hash, "seed %d", seed)
+	}
+	_, _, err := Load([]byte("{}"))
+	require.Error(t, err)
+}
