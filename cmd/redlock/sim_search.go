@@ -1,0 +1,329 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/sim"
+)
+
+// spendMemory trades memory for speed: a simulation makes much garbage and keeps
+// little.
+func spendMemory() { debug.SetGCPercent(800) }
+
+func newSimSwarm() *cobra.Command {
+	cfg := sim.SwarmConfig{Clock: redlock.SystemClock(), Every: time.Second, Workers: runtime.NumCPU()}
+	var without, store string
+	cmd := &cobra.Command{
+		Use:   "swarm",
+		Short: "Look for trouble in random worlds under random faults",
+		Long: `swarm draws a world and its faults from each seed, runs it with every checker on,
+ends all faults, and demands that everybody gets the lock again. TTLs and
+latencies are drawn over decades, and clients are aimed at the moments at which
+locks change hands. Each hundredth seed is run twice, to compare.
+
+It stops at the first seed that breaks a promise, prints how to run it again, and
+with --store writes it to a file for "redlock sim shrink".
+` + simExitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Without, err = sim.ParseDefence(without); err != nil {
+				return usageError("%v", err)
+			}
+			if cfg.For == 0 && cfg.Seeds == 0 {
+				cfg.For = time.Minute
+			}
+			spendMemory()
+			progress := cmd.ErrOrStderr()
+			cfg.Progress = func(s *sim.SwarmReport) { fmt.Fprintln(progress, s) }
+			s := sim.Swarm(cfg)
+			tellSwarm(cmd.OutOrStdout(), &s, without)
+			if s.Failed && store != "" {
+				if err := storeRun(store, &s.Report); err != nil {
+					return err
+				}
+			}
+			return verdictError(&s.Report)
+		},
+	}
+	f := cmd.Flags()
+	f.Uint64Var(&cfg.First, "first", 1, "begin with that seed")
+	f.IntVar(&cfg.Seeds, "seeds", 0, "run so many seeds")
+	f.DurationVar(&cfg.For, "for", 0, "run for so long (default 1m)")
+	f.IntVarP(&cfg.Workers, "jobs", "j", cfg.Workers, "run so many at once")
+	f.StringVar(&without, "without", "", "leave out `DEFENCES`, by the names that mutants prints")
+	f.StringVar(&store, "store", "", "write a failing run to `FILE`")
+	return cmd
+}
+
+func tellSwarm(out io.Writer, s *sim.SwarmReport, without string) {
+	fmt.Fprintf(out, "%v\n", s)
+	fmt.Fprintf(out, "%d events, %d leases, %d faults, %d messages lost; %d seeds run twice; %d seeds went beyond the assumptions, %d of them with two holders\n",
+		s.Stats.Events, s.Stats.Acquired, s.Stats.Faults, s.Stats.Lost, s.Twice, s.Beyond, s.Overlaps)
+	for _, pair := range s.Coverage.Unhit() {
+		fmt.Fprintf(out, "never hit: %s\n", pair)
+	}
+	if !s.Failed {
+		fmt.Fprintln(out, "no promise was broken")
+		return
+	}
+	fmt.Fprintf(out, "VIOLATED by seed %d: %s: %s\n", s.Seed, s.Report.Broken().Invariant, s.Report.Broken().Text)
+	again := fmt.Sprintf("redlock sim replay --seed %d", s.Seed)
+	if without != "" {
+		again += fmt.Sprintf(" --without %q", without)
+	}
+	fmt.Fprintf(out, "again: %s   (hash %016x)\n", again, s.Report.Hash)
+}
+
+func storeRun(path string, r *sim.Report) error {
+	return createFile(path, func(w io.Writer) error { return printJSON(w, r.Replay()) })
+}
+
+func newSimExplore() *cobra.Command {
+	var cfg sim.ExploreConfig
+	var without string
+	cmd := &cobra.Command{
+		Use:   "explore",
+		Short: "Try everything that can happen to a few clients",
+		Long: `explore tries every order in which the messages of a few attempts can arrive,
+late, never or twice, with any grant expiring at any moment, and demands that
+tokens differ and grow. What it says holds whatever clocks do.
+` + simExitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Without, err = sim.ParseDefence(without); err != nil {
+				return usageError("%v", err)
+			}
+			spendMemory()
+			out := cmd.OutOrStdout()
+			cfg.Progress = func(n int) { fmt.Fprintf(cmd.ErrOrStderr(), "%d states\n", n) }
+			r, err := sim.Explore(cfg)
+			if err != nil {
+				return usageError("%v", err)
+			}
+			for _, line := range r.Story {
+				fmt.Fprintf(out, "  %s\n", line)
+			}
+			switch {
+			case r.Broken != "":
+				fmt.Fprintf(out, "VIOLATED after %d states: %s\n", r.States, r.Broken)
+				return &exitError{status: exitSafety}
+			case !r.Exhausted:
+				fmt.Fprintf(out, "no promise was broken in %d states, and there are more\n", r.States)
+			default:
+				fmt.Fprintf(out, "all %d states and %d steps between them: no promise was broken\n", r.States, r.Steps)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Clients, "clients", 2, "attempts, up to 3")
+	f.IntVar(&cfg.Nodes, "nodes", 3, "nodes, up to 3")
+	f.IntVar(&cfg.Duplicates, "dups", 0, "acquires of each attempt that arrive twice, up to 3")
+	f.IntVar(&cfg.MaxStates, "max-states", 0, "stop after so many (default 200 million)")
+	f.StringVar(&without, "without", "", "leave out `DEFENCES`, by the names that mutants prints")
+	return cmd
+}
+
+func newSimMutants() *cobra.Command {
+	return &cobra.Command{
+		Use:   "mutants",
+		Short: "Leave out each defence in turn, and see that it is noticed",
+		Long: `mutants runs the protocol without each of its defences, and prints which mode
+noticed, what broke, and after how much. It proves that the checkers see
+something, and shows what each defence is for.
+` + simExitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spendMemory()
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "LEFT OUT\tNOTICED BY\tWHERE\tBREAKS\tEVENTS OR STATES\tTIME")
+			missed := 0
+			for _, m := range sim.Mutants(redlock.SystemClock(), runtime.NumCPU(), nil) {
+				mode := m.Mode
+				if mode == "" {
+					mode = "NOBODY"
+					missed++
+				}
+				fmt.Fprintf(w, "%v\t%s\t%s\t%s\t%d\t%v\n", m.Defence, mode, m.Where, m.Breaks, m.Events, m.Took.Round(time.Millisecond))
+			}
+			s := sim.Swarm(sim.SwarmConfig{First: 1, Seeds: 600, Workers: runtime.NumCPU(), Clock: redlock.SystemClock()})
+			clean := "clean"
+			if s.Failed {
+				clean = "ACCUSED"
+			}
+			fmt.Fprintf(w, "nothing\t%s\t%d seeds\t\t%d\t%v\n", clean, s.Seeds, s.Stats.Events, s.Elapsed.Round(time.Millisecond))
+			if err := w.Flush(); err != nil || missed > 0 || s.Failed {
+				return &exitError{status: exitUnexpected, err: err}
+			}
+			return nil
+		},
+	}
+}
+
+// runFlags name a run: a file that was stored, or a seed of the swarm.
+type runFlags struct {
+	seed    uint64
+	without string
+	page    string
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	cmd.Flags().Uint64Var(&f.seed, "seed", 0, "the world of that seed of the swarm")
+	cmd.Flags().StringVar(&f.without, "without", "", "leave out `DEFENCES`, by the names that mutants prints")
+	cmd.Flags().StringVar(&f.page, "html", "", "write a page with a picture to `FILE`")
+}
+
+// config gives the run, and the hash that it should have, if one is known.
+func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, hash string, err error) {
+	seeded := cmd.Flags().Changed("seed")
+	if seeded == (len(args) == 1) || len(args) > 1 {
+		return cfg, "", usageError("name a stored run, or a --seed")
+	}
+	if seeded {
+		cfg = sim.Draw(f.seed)
+	} else {
+		data, err := os.ReadFile(args[0])
+		if err != nil {
+			return cfg, "", usageError("%v", err)
+		}
+		stored, loaded, err := sim.Load(data)
+		if err != nil {
+			return cfg, "", usageError("%s: %v", args[0], err)
+		}
+		cfg, hash = loaded, stored.Hash
+	}
+	without, err := sim.ParseDefence(f.without)
+	if err != nil {
+		return cfg, "", usageError("%v", err)
+	}
+	cfg.Without |= without
+	return cfg, hash, nil
+}
+
+func newSimReplay() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "replay [FILE]",
+		Short: "Run a stored run, or a seed of the swarm, again",
+		Long:  "replay runs it again, and tells what led to what broke. With a file it demands\nthe same hash.\n" + simExitHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, hash, err := f.config(cmd, args)
+			if err != nil {
+				return err
+			}
+			cfg.Record = true
+			r := sim.Run(cfg)
+			tellRun(cmd.OutOrStdout(), &r)
+			if f.page != "" {
+				write := func(w io.Writer) error { return r.WriteHTML(w, fmt.Sprintf("Seed %d", cfg.Seed), "") }
+				if err := createFile(f.page, write); err != nil {
+					return err
+				}
+			}
+			if now := fmt.Sprintf("%016x", r.Hash); hash != "" && hash != now {
+				return &exitError{status: exitNotRepeated, err: fmt.Errorf("the hash is %s, and was %s", now, hash)}
+			}
+			return verdictError(&r)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newSimShrink() *cobra.Command {
+	var f runFlags
+	var store string
+	cmd := &cobra.Command{
+		Use:   "shrink [FILE]",
+		Short: "Make a failing run as small as it gets",
+		Long: `shrink leaves out faults, lost and repeated messages, clients and time for as long
+as the same promise breaks, and tells the story that is left.
+` + simExitHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, _, err := f.config(cmd, args)
+			if err != nil {
+				return err
+			}
+			s, failed := sim.Shrink(cfg)
+			if !failed {
+				return usageError("this run breaks no promise: there is nothing to shrink")
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%d of %d faults are needed, and %d of %d events (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
+			for _, fault := range s.Report.Config.Faults {
+				fmt.Fprintf(out, "  fault  %v\n", fault)
+			}
+			tellRun(out, &s.Report)
+			if f.page != "" {
+				write := func(w io.Writer) error { return s.Report.WriteHTML(w, "The smallest run that breaks it", "") }
+				if err := createFile(f.page, write); err != nil {
+					return err
+				}
+			}
+			if store != "" {
+				return storeRun(store, &s.Report)
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&store, "store", "", "write the small run to `FILE`")
+	return cmd
+}
+
+func newSimAdvise() *cobra.Command {
+	var a sim.AdviseConfig
+	var loss float64
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "advise",
+		Short: "Say what to expect of a TTL on your network",
+		Long: `advise simulates a fleet for a day of its time, with the latencies, pauses and
+outages that you give, and says how long clients waited, and how often the lock
+was lost or refused.`,
+		Example: `  redlock sim advise --latency 2ms --jitter 20ms --nodes 5 --ttl 10s --holds 3s
+  redlock sim advise --ttl 1s --pause 2s --pause-every 10m`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.LossPPM = int64(loss * 1e6)
+			advice, err := sim.Advise(a)
+			if err != nil {
+				return usageError("%v", err)
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(advice.Report.Replay().Stats)
+			}
+			for _, line := range advice.Lines {
+				fmt.Fprintln(cmd.OutOrStdout(), line)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&a.Nodes, "nodes", 3, "nodes")
+	f.IntVar(&a.Clients, "clients", 3, "clients that want the lock")
+	f.DurationVar(&a.TTL, "ttl", redlock.DefaultTTL, "the lock's TTL")
+	f.DurationVar(&a.Hold, "holds", time.Second, "how long a client holds the lock, on average")
+	f.DurationVar(&a.Think, "think", 0, "between unlocking and asking again, on average")
+	f.DurationVar(&a.Latency, "latency", time.Millisecond, "one way to a node, at the least")
+	f.DurationVar(&a.Jitter, "jitter", 0, "what is added to it, on average")
+	f.Float64Var(&loss, "loss", 0, "the fraction of messages that get lost")
+	f.DurationVar(&a.Pause, "pause", 0, "how long a client stands still now and then")
+	f.DurationVar(&a.PauseEvery, "pause-every", 0, "how often it does, on average")
+	f.DurationVar(&a.Outage, "outage", 0, "how long a node stands still now and then")
+	f.DurationVar(&a.OutageEvery, "outage-every", 0, "how often it does, on average")
+	f.Uint64Var(&a.Seed, "seed", 1, "seed")
+	f.BoolVar(&asJSON, "json", false, "print the counts as JSON")
+	f.SortFlags = false
+	return cmd
+}
