@@ -1,13 +1,11 @@
 package protocol
 
-import "encoding/binary"
-
 // AppendState appends what an attempt's future depends on, but for what it knows
 // of single nodes and for times: for an explorer that compares states of worlds
 // in which no time passes.
 func (a *Attempt) AppendState(b []byte) []byte {
 	b = append(b, byte(a.phase))
-	return binary.LittleEndian.AppendUint64(b, a.token)
+	return appendUint64(b, a.token)
 }
 
 // AppendSeat appends what it knows of one node, in the same sense, but for what
@@ -21,5 +19,13 @@ func (a *Attempt) AppendSeat(b []byte, node int) []byte {
 		}
 	}
 	b = append(b, byte(s.op), byte(s.outcome), flags)
-	return binary.LittleEndian.AppendUint64(b, s.fence)
+	return appendUint64(b, s.fence)
+}
+
+func appendUint64(b []byte, n uint64) []byte {
+	for range 8 {
+		b = append(b, byte(n))
+		n >>= 8
+	}
+	return b
 }
