@@ -3,8 +3,10 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock/internal/testserver"
 )
@@ -41,4 +43,25 @@ func TestEveryKindOfNode(t *testing.T) {
 	p = start(t, nodes, "inspect", "job", "--node-timeout", "4s") // connections are new
 	assert.Equal(t, 0, p.status(), "stderr: %s", &p.stderr)
 	assert.Contains(t, firstLine(p.stdout.String()), "free")
+}
+
+// A client that is killed frees every node by itself: Redis and lease rows after
+// the TTL, session locks and ZooKeeper when its connection or session ends.
+func TestKilledClientFreesEveryKind(t *testing.T) {
+	urls := []string{
+		"redis://" + testserver.StartRedis(t).Addr() + "?durable=true",
+		"mysql://root@" + testserver.StartMariaDB(t).Addr() + "/" + testserver.MariaDBDatabase,
+		"zk://" + testserver.StartZooKeeper(t, testserver.ZooKeeperOptions{}).Addr() + "/locks?durable=true&session=2s",
+	}
+	nodes := []string{"REDLOCK_NODES=" + strings.Join(urls, " ")}
+	p := start(t, nodes, "nodes", "--init")
+	p.status()
+
+	p = start(t, nodes, "run", "--ttl", "1500ms", "--max-ttl", "2s", "--node-timeout", "700ms", "job", "--", "sh", "-c", "echo held; exec sleep 600")
+	p.prints("held")
+	require.NoError(t, p.cmd.Process.Kill())
+	require.Eventually(t, func() bool {
+		look := start(t, nodes, "inspect", "job", "--node-timeout", "4s")
+		return look.status() == 0 && strings.HasPrefix(look.stdout.String(), "free") && !strings.Contains(look.stdout.String(), "held")
+	}, patience, 200*time.Millisecond)
 }
