@@ -80,6 +80,31 @@ type AcquireRequest struct {
 	Owner string        // 32 hexadecimal digits, fresh for every attempt
 	TTL   time.Duration // the grant must last at least so long
 	Hint  uint64        // the fence should be at least this large
+
+	// Reserve is how many tokens above the fence the grant takes for itself: the
+	// counter becomes the fence plus Reserve, so that every later fence is
+	// larger than all of them. A repeated acquire of the owner that holds
+	// reserves nothing more.
+	Reserve uint64
+
+	// Place, if its Waiter is not empty, asks a node that refuses to keep a
+	// place in the key's queue. See Waker.
+	Place Place
+}
+
+// Place is a waiter's place in the queue for a key, on the nodes that keep one.
+//
+// When a release frees the key, the node sets it aside for the waiter that has
+// waited for longest, by Since, for as long as that waiter's Hold: until then it
+// refuses everybody else's acquires. An acquire with the waiter's Place ends
+// the setting aside, granted or not, and the waiter's place. A place lapses by
+// itself after Keep, unless an acquire renews it: a waiter that is gone delays
+// the others by one Hold at most.
+type Place struct {
+	Waiter string        // 32 hexadecimal digits, of one waiting caller, over all its attempts
+	Since  uint64        // when it began to wait, by its wall clock in microseconds since 1970
+	Hold   time.Duration // how long a freed key is set aside for it
+	Keep   time.Duration // how long its place is kept after this request
 }
 
 // ConfirmRequest asks a node to store a token under a grant.
@@ -114,6 +139,9 @@ type Vote struct {
 	Holder    string
 	Remaining time.Duration
 
+	// Queued says that a refused acquire has its Place in the queue.
+	Queued bool
+
 	// Counter is the largest fence or token the node has for the key.
 	Counter uint64
 
@@ -130,6 +158,69 @@ type Vote struct {
 	// uptime of a server that keeps its data in memory. Zero says that it
 	// loses none.
 	Age time.Duration
+}
+
+// Submitter is a Node that takes calls without keeping a goroutine waiting, so
+// that the calls of many callers share a round trip. Every Node works without;
+// the rules for one that has it, beside Node's:
+//
+//  1. Submit returns at once, whatever the network does.
+//  2. Done is called exactly once for each call, on any goroutine, maybe before
+//     Submit returns; soon after Timeout at the latest, with an error then.
+//  3. The server handles the calls in the order in which they were submitted, as
+//     far as it handles them: so a release is never overtaken by its acquire. A
+//     call that ended with an error is not handled after a later one was.
+//  4. The calls that wait are bounded in number. One too many ends with an error.
+type Submitter interface {
+	Node
+	Submit(call *Call)
+}
+
+// Op is what a Call asks of a node.
+type Op uint8
+
+// The operations of a Call.
+const (
+	OpAcquire Op = iota + 1
+	OpConfirm
+	OpExtend
+	OpRelease
+)
+
+// Call is one request to a Submitter and, once it is done, the answer. It is the
+// Submitter's from Submit until Done.
+type Call struct {
+	Op    Op
+	Key   string
+	Owner string
+
+	TTL     time.Duration // of an acquire or an extend
+	Hint    uint64        // of an acquire, as are Reserve and Place
+	Reserve uint64
+	Place   Place
+	Fence   uint64 // of a confirm or an extend
+	Token   uint64 // of a confirm
+
+	// Timeout is after how long from Submit the answer is of no use any more.
+	Timeout time.Duration
+
+	Vote Vote  // of all but a release
+	Err  error // the outcome is unknown
+
+	// Done is told that Vote and Err are there. It does not block.
+	Done func(call *Call)
+}
+
+// Waker is a Node that keeps a queue for each key (see Place) and can tell a
+// waiter that its turn may have come. Both are hints: they may be late, missing
+// or spurious, so that waiters ask by themselves now and then.
+type Waker interface {
+	Node
+	// Watch has wake called when the key may have been set aside for the
+	// waiter, until stop is called. wake does not block and may be called on
+	// any goroutine. stop gives up the waiter's place, at the node's leisure;
+	// neither of them waits for the server.
+	Watch(key, waiter string, wake func()) (stop func())
 }
 
 // NodeState is what a node knows of a key, at one instant now past. It serves
