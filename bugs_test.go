@@ -211,7 +211,7 @@ func TestContentionIsNoOutage(t *testing.T) {
 
 		// With two down it is an outage, told within about a node timeout.
 		w.nodes[1].freeze(true)
-		for _, lock := range []func(context.Context, string) (*redlock.Lease, error){w.locker.TryLock, w.locker.Lock} {
+		for _, lock := range []func(context.Context, string) (*redlock.Lease, error){w.locker.TryLock, w.another(t, redlock.Options{}).Lock} {
 			start := time.Now()
 			_, err = lock(t.Context(), "k")
 			require.ErrorIs(t, err, redlock.ErrNoQuorum)
@@ -256,7 +256,7 @@ func TestEveryTryHasAFreshOwner(t *testing.T) {
 		lease, err := w.locker.Lock(t.Context(), "k")
 		require.NoError(t, err)
 		time.AfterFunc(5*time.Second, func() { _ = lease.Unlock(context.Background()) })
-		second, err := w.locker.Lock(t.Context(), "k")
+		second, err := w.another(t, redlock.Options{}).Lock(t.Context(), "k")
 		require.NoError(t, err)
 		require.NoError(t, second.Unlock(t.Context()))
 		owners := w.nodes[0].owners

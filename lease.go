@@ -17,8 +17,11 @@ import (
 type Lease struct {
 	attempt *attempt
 	token   uint64
-	handed  time.Duration // when, on the Locker's clock
+	handed  time.Duration   // when, on the Locker's clock
+	caller  context.Context // whose values Context has
 
+	// These are the attempt's to guard. Few users ask for the context.
+	ended  error // why, once it has
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
@@ -32,7 +35,16 @@ type Lease struct {
 // No context stops a process that is not running: work that a pause could let
 // go on past the lease needs the token.
 func (l *Lease) Context() context.Context {
-	l.attempt.refresh()
+	a := l.attempt
+	a.refresh()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l.ctx == nil {
+		l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(l.caller))
+		if l.ended != nil {
+			l.cancel(l.ended)
+		}
+	}
 	return l.ctx
 }
 
@@ -44,10 +56,9 @@ func (l *Lease) Done() <-chan struct{} { return l.Context().Done() }
 // ErrLost, ErrReleased or ErrClosed.
 func (l *Lease) Err() error {
 	l.attempt.refresh()
-	if l.ctx.Err() == nil {
-		return nil
-	}
-	return context.Cause(l.ctx)
+	l.attempt.mu.Lock()
+	defer l.attempt.mu.Unlock()
+	return l.ended
 }
 
 // Key is what is locked.
@@ -66,14 +77,20 @@ func (l *Lease) Owner() string { return l.attempt.owner }
 // Until is when the validity ends unless it is renewed, or ended. It is for
 // people: it is reckoned by the wall clock, which may be set. Use Remaining.
 func (l *Lease) Until() time.Time {
-	return l.attempt.group.clock.Wall().Add(l.attempt.validFor())
+	return l.attempt.group.clock.Wall().Add(l.Remaining())
 }
 
 // Remaining is how long the lease is certainly valid yet, without a renewal, by
 // a clock that counts suspended time. It is zero or less once the lease ended.
 func (l *Lease) Remaining() time.Duration {
-	l.attempt.refresh()
-	return l.attempt.validFor()
+	a := l.attempt
+	a.refresh()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lease != l {
+		return 0 // it was passed on
+	}
+	return a.validFor()
 }
 
 // Extend makes the lease last for at least ttl from now, less the allowance for
@@ -95,16 +112,17 @@ func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 		return fmt.Errorf("redlock: extend %q: TTL %v leaves no validity: 2ms and the allowance for drift are taken off", a.key, ttl)
 	}
 	// One at a time: the protocol follows one goal of a user's.
+	turn := a.turnToExtend()
 	select {
-	case a.extending <- struct{}{}:
-		defer func() { <-a.extending }()
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
 	case <-ctx.Done():
 		return fmt.Errorf("redlock: extend %q: %w", a.key, endedBy(ctx))
 	}
 	if err := l.Err(); err != nil {
 		return err
 	}
-	done := a.prolong(ttl)
+	done := a.prolong(l, ttl)
 	select {
 	case err := <-done:
 		return err
@@ -117,6 +135,10 @@ func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 // lease's context, tells all nodes, and returns once a majority confirmed; the
 // rest goes on in the background.
 //
+// If another goroutine waits in Lock for the same key of the same Locker, the
+// lease may be passed on to it instead, with a token of its own and without asking
+// any node (Options.LocalHandoffs); Unlock returns at once then.
+//
 // It can be deferred: it does its work also when ctx has ended, takes little
 // more than a NodeTimeout at most, and a second Unlock returns what the first
 // did. It returns an error wrapping ErrLost if the lease had been lost before,
@@ -124,13 +146,28 @@ func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 // ErrNoQuorum if too few nodes confirmed: the key is then free after its TTL at
 // the latest.
 func (l *Lease) Unlock(context.Context) error {
-	a := l.attempt
-	a.relinquish(ErrReleased)
+	unlocked := l.attempt.unlock(l)
 	if err := l.Err(); errors.Is(err, ErrLost) {
 		return err
 	}
-	<-a.unlocked
-	return a.unlockErr
+	if unlocked == nil {
+		return nil // it was passed on
+	}
+	<-unlocked
+	return l.attempt.unlockErr
+}
+
+// giveUp unlocks without waiting.
+func (l *Lease) giveUp() { l.attempt.unlock(l) }
+
+// turnToExtend is what one Extend at a time holds.
+func (a *attempt) turnToExtend() chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.extending == nil {
+		a.extending = make(chan struct{}, 1)
+	}
+	return a.extending
 }
 
 // validFor is the time from now to the end of validity, negative once it is over.

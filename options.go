@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/redlock/internal/protocol"
@@ -18,6 +19,10 @@ const (
 	DefaultRetryMin    = 2 * time.Millisecond
 	DefaultRetryMax    = 250 * time.Millisecond
 	DefaultAttempts    = 64
+
+	// DefaultLocalHandoffs is where more of them no longer save much: the nodes
+	// are asked once for so many sections.
+	DefaultLocalHandoffs = 64
 )
 
 // maxMaxTTL keeps durations far from overflow.
@@ -79,8 +84,24 @@ type Options struct {
 	// Attempts is how many attempts of the Locker may be asking the nodes at the
 	// same time; more wait their turn. It keeps requests from queueing where the
 	// waiting would eat up their validity, behind the connections to a server.
-	// Leases that are held do not count. Default 64.
+	// Leases that are held do not count. Default 64, or 4096 if all nodes are
+	// Submitters, which have no such queues.
 	Attempts int
+
+	// LocalHandoffs is how often a lease may be passed on by Unlock to the next
+	// goroutine that waits for the key in this Locker, without asking the nodes.
+	// Each gets a lease and a token of its own. It ends early when the validity
+	// that the first one was given runs out, so that other processes have their
+	// turn. Default 64; negative for never.
+	LocalHandoffs int
+
+	// StrictOrder has nodes that keep queues (Redis, memory) set a freed key aside
+	// for the process that has waited for longest until it takes the key or its
+	// place lapses, rather than for a few round trips. The order is then
+	// first come, first served, by the processes' wall clocks, also when a
+	// process is slow to wake; the price is that one which is gone may hold up
+	// the others for about a second each time.
+	StrictOrder bool
 
 	// Clock is the time. Default SystemClock.
 	Clock Clock
@@ -121,11 +142,12 @@ func (o Options) with(l LockOptions) (Options, error) {
 }
 
 // resolve fills in the defaults and checks that what comes of it is safe.
-func (o Options) resolve(nodes int) (Options, protocol.Config, error) {
+func (o Options) resolve(group []Node) (Options, protocol.Config, error) {
 	if err := o.checkSigns(); err != nil {
 		return o, protocol.Config{}, err
 	}
-	o.fill(nodes)
+	nodes := len(group)
+	o.fill(group)
 	cfg := protocol.Config{
 		Nodes:       nodes,
 		Quorum:      o.Quorum,
@@ -138,6 +160,8 @@ func (o Options) resolve(nodes int) (Options, protocol.Config, error) {
 		RetryMin:    o.RetryMin,
 		RetryMax:    o.RetryMax,
 		OutageWait:  o.OutageWait,
+		Strict:      o.StrictOrder,
+		Queues:      slices.ContainsFunc(group, func(n Node) bool { _, is := n.(Waker); return is }),
 	}
 	return o, cfg, o.checkRelations(&cfg)
 }
@@ -163,7 +187,7 @@ func (o *Options) checkSigns() error {
 	return nil
 }
 
-func (o *Options) fill(nodes int) {
+func (o *Options) fill(group []Node) {
 	setDefault(&o.TTL, DefaultTTL)
 	setDefault(&o.MaxTTL, max(o.TTL, DefaultTTL))
 	setDefault(&o.MinValidity, o.TTL/2)
@@ -172,8 +196,15 @@ func (o *Options) fill(nodes int) {
 	setDefault(&o.RetryMin, min(o.RetryMax, DefaultRetryMin))
 	setDefault(&o.OutageWait, o.NodeTimeout)
 	setDefault(&o.DriftFactor, DefaultDriftFactor)
-	setDefault(&o.Quorum, protocol.Majority(nodes))
-	setDefault(&o.Attempts, DefaultAttempts)
+	setDefault(&o.Quorum, protocol.Majority(len(group)))
+	setDefault(&o.LocalHandoffs, DefaultLocalHandoffs)
+	attempts := 4096
+	for _, n := range group {
+		if _, is := n.(Submitter); !is {
+			attempts = DefaultAttempts
+		}
+	}
+	setDefault(&o.Attempts, attempts)
 	if o.Clock == nil {
 		o.Clock = SystemClock()
 	}

@@ -18,28 +18,34 @@ import (
 // Whatever happens, a caller's call, a vote or the timer, becomes one step of
 // the machine. What the step wants done is done under mu, but for requests and
 // events: those leave once mu is free, since a node or an observer may call back.
+//
+// One that is held keeps little: there may be many of them.
 type attempt struct {
-	group *group
-	cfg   *protocol.Config
-	ttl   time.Duration
-	key   string
-	owner string
-	ctx   context.Context // the caller's values; never ends
+	group  *group
+	cfg    *protocol.Config
+	ttl    time.Duration
+	key    string
+	owner  string
+	place  Place
+	caller context.Context // whose values calls and leases have
 
 	until atomic.Int64 // end of validity, for Remaining
-	over  atomic.Bool  // the lease has ended
+	over  atomic.Bool  // the latest lease has ended
 	busy  atomic.Int32 // the machine, until it has finished, and each call to a node
 
-	extending chan struct{} // held by the Extend under way
-	decided   chan struct{} // closed once won or failed
-	unlocked  chan struct{} // closed once the release is confirmed, or is known not to be
+	due  protocol.Instant // of the next tick, and its place among the timers
+	rank int
 
 	mu        sync.Mutex
 	machine   protocol.Attempt
-	outputs   []protocol.Output // reused
-	timer     Timer
-	votes     []NodeVote // the latest answers
-	lease     *Lease     // once won
+	line      *line         // at whose head its user is; nil once it left
+	out       *calls        // to be sent
+	sending   bool          // a goroutine is at it
+	votes     []NodeVote    // the latest answers, until it is won; and those that were no grants
+	decided   chan struct{} // closed once won or failed; nil after that
+	unlocked  chan struct{} // closed once the release is confirmed, or is known not to be
+	extending chan struct{} // held by the Extend under way
+	lease     *Lease        // once won, the latest
 	failure   protocol.Failure
 	err       error         // why it was not won
 	ending    error         // ErrReleased or ErrClosed, once the lease is given up
@@ -50,37 +56,42 @@ type attempt struct {
 
 // errands is what a step leaves to be done once the attempt is unlocked.
 type errands struct {
-	calls  []protocol.Output
 	events []Event
+	left   *line
 	done   bool
 }
 
 func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 	a := &attempt{
-		group:     l.group,
-		cfg:       &l.cfg,
-		ttl:       l.opts.TTL,
-		key:       key,
-		owner:     owner,
-		ctx:       context.WithoutCancel(ctx),
-		extending: make(chan struct{}, 1),
-		decided:   make(chan struct{}),
-		unlocked:  make(chan struct{}),
-		machine:   protocol.New(&l.cfg),
-		votes:     make([]NodeVote, len(l.group.nodes)),
+		group:   l.group,
+		cfg:     &l.cfg,
+		ttl:     l.opts.TTL,
+		key:     key,
+		owner:   owner,
+		caller:  ctx,
+		decided: make(chan struct{}),
+		machine: protocol.New(&l.cfg),
 	}
 	a.busy.Store(1)
 	return a
 }
 
+// context has the caller's values and never ends.
+func (a *attempt) context() context.Context { return context.WithoutCancel(a.caller) }
+
 // await waits for the verdict of the first round and hands the lease over.
 func (a *attempt) await(ctx context.Context, called time.Duration) (*Lease, error) {
-	select {
-	case <-a.decided:
-	case <-ctx.Done():
-		a.relinquish(ErrReleased)
-	case <-a.group.closing:
-		a.relinquish(ErrClosed)
+	a.mu.Lock()
+	decided := a.decided
+	a.mu.Unlock()
+	if decided != nil {
+		select {
+		case <-decided:
+		case <-ctx.Done():
+			a.relinquish(ErrReleased)
+		case <-a.group.closing:
+			a.relinquish(ErrClosed)
+		}
 	}
 	a.step(protocol.Input{Kind: protocol.Take})
 	a.mu.Lock()
@@ -97,9 +108,28 @@ func (a *attempt) await(ctx context.Context, called time.Duration) (*Lease, erro
 	if err != nil {
 		return nil, endedWaiting(ctx, err)
 	}
-	a.group.observe(a.ctx, Event{Kind: EventAcquired, Key: a.key, Owner: a.owner, Token: lease.token,
-		Latency: lease.handed - called, Remaining: a.validFor()})
+	a.acquired(lease, called)
 	return lease, nil
+}
+
+// handOver hands over a lease that was passed on, unless it comes too late.
+func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) bool {
+	a.step(protocol.Input{Kind: protocol.Take})
+	a.mu.Lock()
+	ended := lease.ended != nil
+	lease.caller, lease.handed = ctx, a.group.clock.Now()
+	a.mu.Unlock()
+	if !ended {
+		a.acquired(lease, called)
+	}
+	return !ended
+}
+
+func (a *attempt) acquired(lease *Lease, called time.Duration) {
+	if a.group.observer != nil {
+		a.group.observe(lease.caller, Event{Kind: EventAcquired, Key: a.key, Owner: a.owner, Token: lease.token,
+			Latency: lease.handed - called, Remaining: a.validFor()})
+	}
 }
 
 // step feeds one input to the machine and does what it says.
@@ -110,12 +140,17 @@ func (a *attempt) step(in protocol.Input) {
 	a.run(e)
 }
 
+var outputsPool = sync.Pool{New: func() any { return new([]protocol.Output) }}
+
 func (a *attempt) stepLocked(in protocol.Input) errands {
 	var e errands
-	a.outputs = a.machine.Step(a.group.now(), in, a.outputs[:0])
-	for i := range a.outputs {
-		a.act(&a.outputs[i], &e)
+	outputs := outputsPool.Get().(*[]protocol.Output)
+	*outputs = a.machine.Step(a.group.now(), in, (*outputs)[:0])
+	for i := range *outputs {
+		a.act(&(*outputs)[i], &e)
 	}
+	clear(*outputs)
+	outputsPool.Put(outputs)
 	return e
 }
 
@@ -123,10 +158,16 @@ func (a *attempt) stepLocked(in protocol.Input) errands {
 func (a *attempt) act(out *protocol.Output, e *errands) {
 	switch out.Kind {
 	case protocol.Send:
-		a.votes[out.Node] = NodeVote{Node: a.group.names[out.Node]}
-		e.calls = append(e.calls, *out)
+		if a.votes != nil {
+			a.votes[out.Node] = NodeVote{}
+		}
+		if a.out == nil {
+			a.out = a.group.calls.Get().(*calls)
+			a.out.attempt = a
+		}
+		a.out.add(a, out)
 	case protocol.SetTimer:
-		a.setTimer(out.At)
+		a.group.timers.set(a, out.At)
 	case protocol.Won:
 		a.won(out, e)
 	case protocol.Failed:
@@ -138,10 +179,17 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 		a.answerExtend(nil)
 	case protocol.NotProlonged:
 		a.answerExtend(a.notProlonged(out))
+	case protocol.Passed:
+		a.end(fmt.Errorf("redlock: %q: %w", a.key, ErrReleased))
+		a.over.Store(false)
+		a.until.Store(int64(out.Until))
+		a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.heldFor()})
+		a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: a.group.clock.Now()}
 	case protocol.Lost:
 		err := fmt.Errorf("redlock: %q: %w: %v", a.key, ErrLost, out.Reason)
 		a.end(err)
 		a.event(e, Event{Kind: EventLost, Token: a.lease.token, Held: a.heldFor(), Err: err})
+		a.leaveLine(e)
 	case protocol.Released:
 		a.confirmed(nil, e)
 	case protocol.NotReleased:
@@ -153,9 +201,12 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 
 // run does a step's errands.
 func (a *attempt) run(e errands) {
-	a.send(e.calls)
+	a.send()
 	for _, event := range e.events {
-		a.group.observe(a.ctx, event)
+		a.group.observe(a.caller, event)
+	}
+	if e.left != nil {
+		a.group.lines.leave(e.left)
 	}
 	if e.done {
 		a.rest()
@@ -175,15 +226,23 @@ func (a *attempt) rest() {
 func (a *attempt) end(why error) {
 	a.over.Store(true)
 	a.until.Store(min(a.until.Load(), int64(a.group.now())))
-	a.lease.cancel(why)
+	a.lease.ended = why
+	if a.lease.cancel != nil {
+		a.lease.cancel(why)
+	}
+}
+
+// leaveLine makes way for the next caller of this Locker who wants the key.
+func (a *attempt) leaveLine(e *errands) {
+	e.left, a.line = a.line, nil
 }
 
 func (a *attempt) won(out *protocol.Output, e *errands) {
-	ctx, cancel := context.WithCancelCause(a.ctx)
 	a.until.Store(int64(out.Until))
-	a.lease = &Lease{attempt: a, token: out.Token, ctx: ctx, cancel: cancel, handed: a.group.clock.Now()}
+	a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: a.group.clock.Now()}
 	a.event(e, Event{Kind: EventRound, Token: out.Token, Latency: a.slowestVote()})
-	close(a.decided)
+	a.votes = nil
+	a.decide()
 }
 
 // failed is told of a round that was lost, or of a lease that was won and came
@@ -201,9 +260,15 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 	a.event(e, Event{Kind: EventRound, Latency: out.Failure.Elapsed, Err: a.err})
 	if a.lease != nil {
 		a.end(a.err)
+		a.leaveLine(e)
 		return
 	}
+	a.decide()
+}
+
+func (a *attempt) decide() {
 	close(a.decided)
+	a.decided = nil
 }
 
 // confirmed is told that the release is through, or that it is not yet.
@@ -212,23 +277,59 @@ func (a *attempt) confirmed(err error, e *errands) {
 	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.released - a.lease.handed,
 		Latency: a.group.clock.Now() - a.released, Err: err})
 	close(a.unlocked)
+	a.leaveLine(e)
 }
 
 // relinquish gives the lease up, or the attempt to get one. The first call, or a
 // loss before it, says why.
 func (a *attempt) relinquish(why error) {
 	a.mu.Lock()
+	e := a.relinquishLocked(why)
+	a.mu.Unlock()
+	a.run(e)
+}
+
+func (a *attempt) relinquishLocked(why error) errands {
 	if a.ending != nil || a.over.Load() {
-		a.mu.Unlock()
-		return
+		return errands{}
 	}
 	a.ending, a.released = why, a.group.clock.Now()
+	a.unlocked = make(chan struct{})
 	e := a.stepLocked(protocol.Input{Kind: protocol.Relinquish})
 	if a.lease != nil && !a.over.Load() { // not lost in that very step
 		a.end(fmt.Errorf("redlock: %q: %w", a.key, why))
 	}
+	return e
+}
+
+// unlock ends a lease: it is passed on to the next of this Locker's callers who
+// wants the key, if there is one, or released. It gives what is closed when that
+// is done, nil if there is nothing to wait for.
+func (a *attempt) unlock(l *Lease) <-chan struct{} {
+	a.mu.Lock()
+	var e errands
+	if a.lease == l && l.ended == nil && !(a.line != nil && a.pass(&e)) {
+		e = a.relinquishLocked(ErrReleased)
+	}
+	var unlocked <-chan struct{}
+	if a.lease == l {
+		unlocked = a.unlocked
+	}
 	a.mu.Unlock()
 	a.run(e)
+	return unlocked
+}
+
+// pass has the next caller in the line get the lease, if the protocol allows it.
+func (a *attempt) pass(e *errands) bool {
+	return a.group.lines.pass(a.line, func() *Lease {
+		before := a.lease
+		*e = a.stepLocked(protocol.Input{Kind: protocol.Pass})
+		if a.lease == before {
+			return nil
+		}
+		return a.lease
+	})
 }
 
 // close ends the attempt for Locker.Close.
@@ -237,10 +338,15 @@ func (a *attempt) close() {
 	a.step(protocol.Input{Kind: protocol.Drain})
 }
 
-// prolong asks for more validity and gives where the answer will come.
-func (a *attempt) prolong(ttl time.Duration) <-chan error {
+// prolong asks for more validity of a lease and gives where the answer will come.
+func (a *attempt) prolong(l *Lease, ttl time.Duration) <-chan error {
 	done := make(chan error, 1)
 	a.mu.Lock()
+	if l.ended != nil {
+		done <- l.ended
+		a.mu.Unlock()
+		return done
+	}
 	a.prolonged = done
 	e := a.stepLocked(protocol.Input{Kind: protocol.Prolong, TTL: ttl})
 	a.mu.Unlock()
@@ -270,7 +376,8 @@ func (a *attempt) notProlonged(out *protocol.Output) error {
 // quorumError tells of the latest answers, with the outcomes as the machine saw
 // them when it decided.
 func (a *attempt) quorumError(op string, sentinel error, outcomes []protocol.Outcome) *QuorumError {
-	votes := append([]NodeVote(nil), a.votes...)
+	votes := make([]NodeVote, len(a.group.nodes))
+	copy(votes, a.votes)
 	for i := range votes {
 		votes[i].Node = a.group.names[i]
 		votes[i].Outcome = Outcome(outcomes[i])
@@ -283,29 +390,10 @@ func (a *attempt) quorumError(op string, sentinel error, outcomes []protocol.Out
 
 var errNoAnswer = errors.New("no answer in time")
 
-// setTimer has one timer at the most.
-func (a *attempt) setTimer(at protocol.Instant) {
-	if a.timer != nil {
-		a.timer.Stop()
-		a.timer = nil
-	}
-	if at != 0 {
-		a.timer = a.group.clock.AfterFunc(at.Sub(a.group.now()), a.tick)
-	}
-}
-
-func (a *attempt) tick() { a.step(protocol.Input{Kind: protocol.Tick}) }
-
-func (a *attempt) event(e *errands, event Event) {
-	if a.group.observer != nil {
-		event.Key, event.Owner = a.key, a.owner
-		e.events = append(e.events, event)
-	}
-}
-
+// heldFor is how long the user has had the lease.
 func (a *attempt) heldFor() time.Duration { return a.group.clock.Now() - a.lease.handed }
 
-// slowestVote is the latency of the answer that decided a round.
+// slowestVote is the latency of the vote that decided the first round.
 func (a *attempt) slowestVote() time.Duration {
 	var slowest time.Duration
 	for i := range a.votes {
@@ -314,67 +402,65 @@ func (a *attempt) slowestVote() time.Duration {
 	return slowest
 }
 
-// send calls the nodes, each in a goroutine of its own, under one timeout.
-func (a *attempt) send(calls []protocol.Output) {
-	if len(calls) == 0 {
-		return
-	}
-	ctx, cancel := a.group.clock.WithTimeout(a.ctx, a.cfg.NodeTimeout)
-	left := new(atomic.Int32)
-	left.Store(int32(len(calls)))
-	a.busy.Add(int32(len(calls)))
-	for i := range calls {
-		go func(node int, req protocol.Request) {
-			defer a.rest()
-			a.call(ctx, node, req)
-			if left.Add(-1) == 0 {
-				cancel()
-			}
-		}(calls[i].Node, calls[i].Request)
+// event is an errand, if anybody is told.
+func (a *attempt) event(e *errands, event Event) {
+	if a.group.observer != nil {
+		event.Key, event.Owner = a.key, a.owner
+		e.events = append(e.events, event)
 	}
 }
 
-// call carries one request to its node and the answer back.
-func (a *attempt) call(ctx context.Context, node int, req protocol.Request) {
-	sent := a.group.now()
-	vote, err := a.ask(ctx, a.group.nodes[node], req)
+// send lets requests leave in the order in which they were asked for: whoever
+// finds nobody at it does it for all.
+func (a *attempt) send() {
+	a.mu.Lock()
+	if a.sending {
+		a.mu.Unlock()
+		return
+	}
+	a.sending = true
+	for a.out != nil {
+		out := a.out
+		a.out = nil
+		a.busy.Add(int32(len(out.list)))
+		a.mu.Unlock()
+		out.send()
+		a.mu.Lock()
+	}
+	a.sending = false
+	a.mu.Unlock()
+}
+
+// answered is told of a node's answer.
+func (a *attempt) answered(c *nodeCall) {
 	answered := a.group.now()
 	answer := protocol.Vote{Outcome: protocol.Unknown}
+	err := c.Err
 	switch {
-	case err == nil && req.Op == protocol.Release:
+	case err == nil && c.Op == OpRelease:
 		answer.Outcome = protocol.Granted
 	case err == nil:
-		answer, err = a.group.admit(node, sent, answered, vote)
+		answer, err = a.group.admit(c.node, c.sent, answered, &c.Vote)
 	}
-	seen := NodeVote{Node: a.group.names[node], Outcome: Outcome(answer.Outcome), Err: err,
-		Latency: answered.Sub(sent), Holder: vote.Holder, Remaining: vote.Remaining}
-
 	a.mu.Lock()
-	a.votes[node] = seen
-	e := a.stepLocked(protocol.Input{Kind: protocol.Voted, Node: node, Request: req.ID, Op: req.Op, Vote: answer})
+	if a.lease == nil || answer.Outcome != protocol.Granted {
+		if a.votes == nil {
+			a.votes = make([]NodeVote, len(a.group.nodes))
+		}
+		a.votes[c.node] = NodeVote{Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Err: err,
+			Latency: answered.Sub(c.sent), Holder: c.Vote.Holder, Remaining: c.Vote.Remaining}
+	}
+	e := a.stepLocked(protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer})
 	a.mu.Unlock()
 	if a.group.observer != nil {
-		a.group.observe(a.ctx, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: req.Op.String(),
-			Node: seen.Node, Outcome: seen.Outcome, Latency: seen.Latency, Err: err})
+		a.group.observe(a.caller, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: protocol.Op(c.Op).String(),
+			Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Latency: answered.Sub(c.sent), Err: err})
 	}
 	a.run(e)
 }
 
-// ask makes the call that a request stands for.
-func (a *attempt) ask(ctx context.Context, n Node, req protocol.Request) (Vote, error) {
-	switch req.Op {
-	case protocol.Acquire:
-		return n.Acquire(ctx, AcquireRequest{Key: a.key, Owner: a.owner, TTL: req.TTL, Hint: req.Hint})
-	case protocol.Confirm:
-		return n.Confirm(ctx, ConfirmRequest{Key: a.key, Owner: a.owner, Fence: req.Fence, Token: req.Token})
-	case protocol.Extend:
-		return n.Extend(ctx, ExtendRequest{Key: a.key, Owner: a.owner, Fence: req.Fence, TTL: req.TTL})
-	}
-	return Vote{}, n.Release(ctx, ReleaseRequest{Key: a.key, Owner: a.owner})
-}
-
 // admit turns a node's answer into a vote, or bars it.
-func (g *group) admit(node int, sent, answered protocol.Instant, v Vote) (protocol.Vote, error) {
+func (g *group) admit(node int, sent, answered protocol.Instant, v *Vote) (protocol.Vote, error) {
 	facts := protocol.Facts{Incarnation: v.Incarnation, Age: v.Age}
 	if !v.Clock.IsZero() {
 		facts.Clock = v.Clock.UnixNano()
@@ -382,7 +468,7 @@ func (g *group) admit(node int, sent, answered protocol.Instant, v Vote) (protoc
 	g.guardMu.Lock()
 	bar, wait, other := g.guards.Admit(node, sent, answered, facts)
 	g.guardMu.Unlock()
-	vote := protocol.Vote{Outcome: protocol.Refused, Fence: v.Fence, Counter: v.Counter, Remaining: v.Remaining}
+	vote := protocol.Vote{Outcome: protocol.Refused, Fence: v.Fence, Counter: v.Counter, Remaining: v.Remaining, Queued: v.Queued}
 	switch {
 	case bar != protocol.NotBarred:
 		vote.Outcome, vote.BarredFor = protocol.Barred, wait

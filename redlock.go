@@ -33,6 +33,11 @@ type group struct {
 	random   io.Reader
 	observer Observer
 
+	submitters []Submitter // those of the nodes that are, nil in place of others
+	calls      *sync.Pool  // of *calls
+	timers     timers
+	lines      *lines
+
 	guardMu sync.Mutex
 	guards  protocol.Guards
 
@@ -58,18 +63,25 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 		return nil, err
 	}
 	asked := opts
-	opts, cfg, err := opts.resolve(len(nodes))
+	opts, cfg, err := opts.resolve(nodes)
 	if err != nil {
 		return nil, err
 	}
 	asked.MaxTTL = opts.MaxTTL // one for all: the guards go by it
 	l := &Locker{asked: asked, opts: opts, cfg: cfg}
+	submitters := submittersOf(nodes)
 	l.group = &group{
 		nodes:    append([]Node(nil), nodes...),
 		names:    names,
 		clock:    opts.Clock,
 		random:   opts.Random,
 		observer: opts.Observer,
+
+		submitters: submitters,
+		calls:      newCallsPool(len(nodes)),
+		timers:     timers{clock: opts.Clock},
+		lines:      newLines(),
+
 		guards:   protocol.NewGuards(&l.cfg),
 		closing:  make(chan struct{}),
 		asking:   make(chan struct{}, opts.Attempts),
@@ -77,6 +89,14 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 		idle:     make(chan struct{}),
 	}
 	return l, nil
+}
+
+func submittersOf(nodes []Node) []Submitter {
+	submitters := make([]Submitter, len(nodes))
+	for i, n := range nodes {
+		submitters[i], _ = n.(Submitter)
+	}
+	return submitters
 }
 
 // checkNodes gives the nodes' names.
@@ -111,13 +131,16 @@ func (l *Locker) With(o LockOptions) *Locker {
 	derived := &Locker{group: l.group}
 	var err error
 	if derived.asked, err = l.asked.with(o); err == nil {
-		derived.opts, derived.cfg, err = derived.asked.resolve(len(l.group.nodes))
+		derived.opts, derived.cfg, err = derived.asked.resolve(l.group.nodes)
 	}
 	derived.err = err
 	return derived
 }
 
 // Lock takes the lock, waiting for as long as others hold it, until ctx ends.
+// Callers of one Locker who want the same key get it in the order they came; see
+// Options.LocalHandoffs.
+//
 // ctx bounds the waiting, not the lease: a lease ends by Unlock, or by loss.
 //
 // It returns an error wrapping ErrNoQuorum if too many nodes fail for longer
@@ -176,46 +199,55 @@ func (l *Locker) Close(ctx context.Context) error {
 	}
 }
 
-// lock makes attempts until one wins or the protocol says to stop.
+// lock stands in line if it may wait, then asks the nodes until it wins or the
+// protocol says to stop.
 func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error) {
 	if err := l.check(ctx, key); err != nil {
 		return nil, err
 	}
 	called := l.group.clock.Now()
-	waiter := protocol.Waiter{Config: &l.cfg}
+	if !wait {
+		return l.ask(ctx, l.newWaiting(key), nil, called)
+	}
+	ln, lease, err := l.standInLine(ctx, key, called)
+	if lease != nil || err != nil {
+		return lease, err
+	}
+	w := l.newWaiting(key)
+	defer w.end()
+	lease, err = l.ask(ctx, w, ln, called)
+	if err != nil {
+		l.group.lines.leave(ln)
+	}
+	return lease, err
+}
+
+// ask makes attempts until one wins, or just one if there is no line.
+func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Duration) (*Lease, error) {
 	for {
-		a, random, err := l.begin(ctx, key, &waiter)
+		a, err := l.begin(ctx, w, ln)
 		if err != nil {
 			return nil, err
 		}
 		lease, err := a.await(ctx, called)
 		<-l.group.asking
-		if err == nil || !wait || ctx.Err() != nil || errors.Is(err, ErrClosed) {
+		if err == nil || ln == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return lease, err
 		}
-		pause, again := waiter.Next(l.group.now(), a.failure, random)
+		if l.cfg.Queues && a.failure.Reason == protocol.Contended {
+			l.group.lines.noteContended(w.key, l.group.now())
+		}
+		w.listen()
+		pause, again := w.waiter.Next(l.group.now(), a.failure, w.random)
 		if !again {
 			return nil, err
 		}
-		l.group.observe(ctx, Event{Kind: EventWaiting, Key: key, Latency: pause, Err: err})
-		if err := l.pause(ctx, pause, err); err != nil {
+		if l.group.observer != nil {
+			l.group.observe(ctx, Event{Kind: EventWaiting, Key: w.key, Latency: pause, Err: err})
+		}
+		if err := w.pause(ctx, pause, err); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// pause waits before the next attempt; last is the error of the one before.
-func (l *Locker) pause(ctx context.Context, d time.Duration, last error) error {
-	timer := make(chan struct{})
-	t := l.group.clock.AfterFunc(d, func() { close(timer) })
-	defer t.Stop()
-	select {
-	case <-timer:
-		return nil
-	case <-l.group.closing:
-		return fmt.Errorf("redlock: %w", ErrClosed)
-	case <-ctx.Done():
-		return endedWaiting(ctx, last)
 	}
 }
 
@@ -245,27 +277,40 @@ func (l *Locker) check(ctx context.Context, key string) error {
 
 // begin starts one attempt under a fresh owner, in its turn. The clock of the
 // attempt starts when it does.
-func (l *Locker) begin(ctx context.Context, key string, waiter *protocol.Waiter) (*attempt, uint64, error) {
+func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, error) {
+	g := l.group
 	var draw [24]byte
-	if _, err := io.ReadFull(l.group.random, draw[:]); err != nil {
-		return nil, 0, fmt.Errorf("redlock: reading random bytes for an owner id: %w", err)
+	if _, err := io.ReadFull(g.random, draw[:]); err != nil {
+		return nil, fmt.Errorf("redlock: reading random bytes for an owner id: %w", err)
 	}
-	a := newAttempt(ctx, l, key, hex.EncodeToString(draw[:16]))
+	w.random = binary.LittleEndian.Uint64(draw[16:])
+	a := newAttempt(ctx, l, w.key, hex.EncodeToString(draw[:16]))
 	select {
-	case l.group.asking <- struct{}{}:
-	case <-l.group.closing:
-		return nil, 0, fmt.Errorf("redlock: %w", ErrClosed)
+	case g.asking <- struct{}{}:
+	case <-g.closing:
+		return nil, fmt.Errorf("redlock: %w", ErrClosed)
 	case <-ctx.Done():
-		none := make([]protocol.Outcome, len(l.group.nodes))
-		return nil, 0, endedWaiting(ctx, a.quorumError("lock", ErrNotAcquired, none))
+		none := make([]protocol.Outcome, len(g.nodes))
+		return nil, endedWaiting(ctx, a.quorumError("lock", ErrNotAcquired, none))
 	}
-	if !l.group.add(a) {
-		<-l.group.asking
-		return nil, 0, fmt.Errorf("redlock: %w", ErrClosed)
+	start := protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: w.waiter.Hint(g.clock.Wall().UnixMicro())}
+	var err error
+	if ln != nil {
+		start.Queue, err = w.begin()
+		a.line, a.place = ln, w.place
+		if l.opts.LocalHandoffs > 0 && g.lines.isShared(ln) {
+			start.Reserve = uint64(l.opts.LocalHandoffs)
+		}
 	}
-	hint := waiter.Hint(l.group.clock.Wall().UnixMicro())
-	a.step(protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: hint})
-	return a, binary.LittleEndian.Uint64(draw[16:]), nil
+	if err == nil && !g.add(a) {
+		err = fmt.Errorf("redlock: %w", ErrClosed)
+	}
+	if err != nil {
+		<-g.asking
+		return nil, err
+	}
+	a.step(start)
+	return a, nil
 }
 
 func (g *group) now() protocol.Instant { return protocol.Instant(g.clock.Now()) }
@@ -293,6 +338,7 @@ func (g *group) remove(a *attempt) {
 	defer g.mu.Unlock()
 	delete(g.attempts, a)
 	if g.closed && len(g.attempts) == 0 {
+		g.timers.stop()
 		close(g.idle)
 	}
 }

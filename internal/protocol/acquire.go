@@ -13,11 +13,12 @@ func (a *Attempt) start(now Instant, in Input) {
 	}
 	a.phase = acquiring
 	a.started, a.ttl, a.hint = now, in.TTL, min(in.Hint, MaxToken)
+	a.reserve, a.queue = in.Reserve, in.Queue
 	if a.cfg.MaxHold > 0 {
 		a.holdEnd = now.Add(a.cfg.MaxHold)
 	}
 	for i := range a.seats {
-		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint})
+		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint, Reserve: a.reserve, Queue: a.queue})
 	}
 }
 
@@ -53,7 +54,7 @@ func (a *Attempt) acquireVoted(now Instant, node int, in Input) {
 		a.grantedWhileConfirming(now, node)
 	case Refused:
 		s.lapse()
-		s.remaining = in.Vote.Remaining
+		s.remaining, s.queued = in.Vote.Remaining, in.Vote.Queued
 	case Barred:
 		s.bar(in.Vote)
 	}
@@ -77,8 +78,8 @@ func (a *Attempt) concludeAcquire(now Instant) {
 }
 
 // agreed finds the token, if a majority W of nodes each made a grant with a
-// fence no larger than it, and stored it under that very grant: either because
-// the fence is the token, or by a confirm. Then no other attempt gets this token
+// fence no larger than it, and stored it under that very grant, with the tokens
+// reserved above it: either because the fence is the token, or by a confirm. Then no other attempt gets this token
 // and every later one gets a larger: any two such majorities share a node, which
 // orders the two grants, and its counter was at least the first token when it
 // made the second grant.
@@ -131,7 +132,7 @@ func (a *Attempt) grantedWhileConfirming(now Instant, node int) {
 	case s.fence == a.token, s.fence > a.token && a.cfg.without(NoHigherGrants), a.cfg.without(ConfirmToken):
 		s.stored = true
 	case s.fence < a.token:
-		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: a.token})
+		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: a.token + a.reserve})
 	}
 }
 
@@ -167,6 +168,7 @@ func (a *Attempt) win(now Instant, token uint64) {
 		return
 	}
 	a.phase, a.token, a.until = held, token, until
+	a.spare, a.passUntil = a.reserve, until
 	if !a.cfg.NoRenew {
 		a.renewal = a.started.Add(renewEvery(a.ttl))
 		a.nextRenew = a.renewal
@@ -190,12 +192,24 @@ func (a *Attempt) fail(now Instant, reason Reason) {
 		Elapsed:   now.Sub(a.started),
 		Remaining: a.freeIn(),
 		Counter:   a.counter,
+		Queued:    a.queuedAt(),
 	}
 	if reason == NoQuorum {
 		f.HealsIn = a.healsIn()
 	}
 	a.out = append(a.out, Output{Kind: Failed, Votes: a.outcomes(), Failure: f})
 	a.end(now)
+}
+
+// queuedAt is the nodes that keep the waiter's place, a bit each.
+func (a *Attempt) queuedAt() uint64 {
+	var nodes uint64
+	for i := range a.seats {
+		if a.seats[i].queued {
+			nodes |= 1 << i
+		}
+	}
+	return nodes
 }
 
 // freeIn is when enough nodes will be free by themselves, as far as refusals

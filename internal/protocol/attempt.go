@@ -41,6 +41,10 @@ type Attempt struct {
 
 	taken      bool // the user has the lease
 	token      uint64
+	reserve    uint64  // how many tokens above the first are this attempt's
+	spare      uint64  // how many of them are left
+	passUntil  Instant // no passing on after this
+	queue      bool
 	until      Instant // end of validity
 	holdEnd    Instant // MaxHold's; zero for none
 	nextRenew  Instant // zero for none
@@ -86,6 +90,8 @@ func (a *Attempt) Step(now Instant, in Input, out []Output) []Output {
 		a.fired = true
 	case Take:
 		a.take(now)
+	case Pass:
+		a.pass(now)
 	case Prolong:
 		a.prolong(now, in.TTL)
 	case Relinquish:

@@ -34,6 +34,8 @@ type Config struct {
 	NoRenew     bool
 	RetryMin    time.Duration
 	RetryMax    time.Duration
+	Queues      bool          // some nodes keep queues for waiters
+	Strict      bool          // a freed key is kept for its oldest waiter for as long as its place is
 	OutageWait  time.Duration // how long to go on without quorum; negative for ever
 	Without     Defence       // the simulator's: defences left out
 }
@@ -57,3 +59,19 @@ func (c *Config) Margin(ttl time.Duration) time.Duration {
 // renewEvery is the period of renewals, a third of the TTL: two of them may
 // fail and the third still comes in time.
 func renewEvery(ttl time.Duration) time.Duration { return max(1, ttl/3) }
+
+// Poll is the shortest time after which a waiter with a place in the queue asks
+// by itself, because a wake-up may have been lost. It asks within twice that.
+func (c *Config) Poll() time.Duration { return max(c.RetryMax, c.NodeTimeout) }
+
+// Keep is how long a waiter's place is kept unless it asks again.
+func (c *Config) Keep() time.Duration { return 2*c.Poll() + 2*c.NodeTimeout }
+
+// Hold is how long a freed key is set aside for a waiter: a few round trips, and
+// time for its process to be scheduled.
+func (c *Config) Hold() time.Duration {
+	if c.Strict {
+		return c.Keep()
+	}
+	return max(20*time.Millisecond, c.NodeTimeout/4)
+}

@@ -18,6 +18,7 @@ const (
 	RestartGuard                         // a node that may have lost grants is not counted
 	ClockGuard                           // a node whose clock leapt is not counted
 	AliasGuard                           // one server under two names votes once
+	OwnTokens                            // each user that a lease is passed to has a token of its own
 )
 
 func (c *Config) without(d Defence) bool { return c.Without&d != 0 }

@@ -108,7 +108,7 @@ func (a *Attempt) ask(now Instant, node int, ttl time.Duration) {
 		a.send(now, node, Request{Op: Extend, TTL: ttl, Fence: s.fence})
 		return
 	}
-	hint := min(max(a.hint, a.token, a.counter+1), MaxToken)
+	hint := min(max(a.hint, a.token+a.spare, a.counter+1), MaxToken)
 	a.send(now, node, Request{Op: Acquire, TTL: ttl, Hint: hint})
 }
 

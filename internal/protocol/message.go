@@ -36,6 +36,8 @@ type Request struct {
 	Op       Op
 	TTL      time.Duration // Acquire, Extend
 	Hint     uint64        // Acquire
+	Reserve  uint64        // Acquire: how many tokens above the fence it takes
+	Queue    bool          // Acquire: a node that refuses shall keep the waiter's place
 	Fence    uint64        // Confirm, Extend
 	Token    uint64        // Confirm
 	Deadline Instant
@@ -65,6 +67,7 @@ type Vote struct {
 	Counter   uint64        // the node's, if it told
 	Remaining time.Duration // of the holder that a refusal names
 	BarredFor time.Duration // how long the node is barred yet, if that is known
+	Queued    bool          // the node that refused keeps the waiter's place
 }
 
 // sane makes a grant with an impossible fence an unknown outcome, and forgets
@@ -92,6 +95,7 @@ const (
 	Tick                            // the timer fired
 	Take                            // the lease is handed to its user now
 	Prolong                         // the user wants the lease to last TTL from now
+	Pass                            // the user is done, and the next one of this process wants the lease
 	Relinquish                      // the user unlocks, or gave up waiting
 	Drain                           // make an end: one last try for what is still to be released
 )
@@ -101,6 +105,8 @@ type Input struct {
 	Kind    InputKind
 	TTL     time.Duration
 	Hint    uint64
+	Reserve uint64 // tokens for those it may be passed to
+	Queue   bool   // have nodes that refuse keep the waiter's place
 	Node    int
 	Request uint32
 	Op      Op
@@ -119,6 +125,8 @@ const (
 	Renewed                            // the validity now ends at Until
 	Prolonged                          // the last Prolong succeeded; Until is as told by Renewed
 	NotProlonged                       // it did not; the lease is valid until Until all the same
+	Passed                             // the lease is the next user's now, with Token, until Until
+	NotPassed                          // it has to be given up instead
 	Lost                               // the lease is over, for Reason
 	Released                           // a majority has handled the release
 	NotReleased                        // too few have yet; the release goes on
@@ -185,4 +193,5 @@ type Failure struct {
 	Remaining time.Duration // until enough nodes are free by themselves, if refusals told
 	HealsIn   time.Duration // until enough nodes are no longer barred, if that is all that a quorum lacks
 	Counter   uint64        // largest counter seen
+	Queued    uint64        // the nodes that keep the waiter's place, a bit each
 }

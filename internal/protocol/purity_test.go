@@ -16,8 +16,9 @@ import (
 // allowed are the packages of data types, and what of them may be used: the time
 // package has a clock as well.
 var allowed = map[string][]string{
-	"slices": nil, // all of it
-	"time":   {"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"},
+	"slices":    nil, // all of it
+	"math/bits": nil,
+	"time":      {"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"},
 }
 
 // One clock, random number, goroutine or map order in here, and the simulator no

@@ -24,6 +24,7 @@ type seat struct {
 	open      int // acquires without a definite answer
 	doubt     bool
 	rejoin    bool          // its grant is gone: ask for a new one
+	queued    bool          // it keeps the waiter's place
 	remaining time.Duration // of the holder its refusal named
 	barredFor time.Duration
 

@@ -1,19 +1,37 @@
 package protocol
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // Waiter decides, for one caller who waits for a key, whether a failed attempt
 // is followed by another and when. Its zero value with a Config is ready.
 //
-// It knows only time: backoff from one round trip upward, and the holder's
-// remaining time as the bound.
+// Where nodes keep queues, a waiter sleeps until so many of them have set the key
+// aside for it that it can win: then one waiter wakes and the others sleep on.
+// The holder's remaining time bounds the sleep, and a slow poll, since a wake-up
+// may get lost. Elsewhere it knows only time: backoff from one round trip upward.
 type Waiter struct {
 	Config *Config
 
-	tries   int
-	counter uint64
-	outage  bool
-	since   Instant // the outage began
+	tries     int
+	counter   uint64
+	outage    bool
+	since     Instant // the outage began
+	contended bool    // others had the key
+	roundTrip time.Duration
+	queued    uint64 // nodes that keep the waiter's place
+	woken     uint64 // nodes that called since the latest attempt began
+}
+
+// Begin is called before each attempt. It says whether nodes that refuse shall
+// keep the waiter's place: not before others are known to want the key, as it
+// makes the nodes work more.
+func (w *Waiter) Begin(contended bool) (queue bool) {
+	w.woken = 0
+	w.contended = w.contended || contended
+	return w.contended && w.Config.Queues
 }
 
 // Hint is the hint for the next attempt: above every counter seen so far, and
@@ -35,7 +53,19 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 	} else if !w.outlasts(now, f) {
 		return 0, false
 	}
-	wait = w.backoff(f.Elapsed, random)
+	w.roundTrip, w.queued = f.Elapsed, f.Queued
+	w.tries++
+	switch {
+	case w.Config.Queues && f.Reason == Contended && !w.contended:
+		w.contended = true // ask at once for places in the queues
+		return 0, true
+	case w.called():
+		return 0, true
+	case bits.OnesCount64(w.queued) >= w.Config.Quorum:
+		wait = w.Config.Poll() + spread(random, w.Config.Poll())
+	default:
+		wait = w.backoff(f.Elapsed, random)
+	}
 	if f.Remaining > 0 {
 		// Not before the holder's time is over would be too late if it unlocks;
 		// much after it would be idle. A spread keeps waiters apart there too.
@@ -45,8 +75,28 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 		// No attempt can win before, unless another node comes back meanwhile.
 		wait = min(max(wait, healingPoll), f.HealsIn+spread(random, w.floor(f.Elapsed)))
 	}
-	w.tries++
 	return wait, true
+}
+
+// Woken is told of a node's call, at any time. It says after how long at the
+// latest the next attempt shall begin, if that is certain by now.
+//
+// Fewer nodes than a quorum may have set the key aside because the others have
+// not heard of the release yet, or because another waiter is older there. After
+// a few round trips an attempt tells.
+func (w *Waiter) Woken(node int) time.Duration {
+	w.woken |= 1 << node
+	if w.called() {
+		return 0
+	}
+	return 4 * w.floor(w.roundTrip)
+}
+
+// called says that enough nodes called for an attempt to win: a quorum, or all
+// that keep the waiter's place if those are fewer.
+func (w *Waiter) called() bool {
+	needed := min(max(1, bits.OnesCount64(w.queued)), w.Config.Quorum)
+	return bits.OnesCount64(w.woken) >= needed
 }
 
 // healingPoll is how often a waiter asks while it waits for barred nodes.
@@ -76,7 +126,7 @@ const patience = 8
 func (w *Waiter) backoff(roundTrip time.Duration, random uint64) time.Duration {
 	floor := w.floor(roundTrip)
 	window := max(w.Config.RetryMax, 2*patience*floor) - floor
-	if shift := min(w.tries, 20); floor<<shift>>shift == floor {
+	if shift := min(w.tries-1, 20); floor<<shift>>shift == floor {
 		window = min(window, floor<<shift)
 	}
 	return floor + spread(random, window)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -155,4 +156,69 @@ func TestHint(t *testing.T) {
 	require.EqualValues(t, MaxToken, w.Hint(math.MaxInt64))
 	w.Next(storyStart, Failure{Reason: Contended, Counter: MaxToken}, 0)
 	require.EqualValues(t, MaxToken, w.Hint(0))
+}
+
+func queueing() (*Waiter, Failure) {
+	cfg := &Config{Nodes: 5, Quorum: 3, NodeTimeout: 100 * time.Millisecond, RetryMin: 2 * time.Millisecond, RetryMax: 250 * time.Millisecond, Queues: true}
+	return &Waiter{Config: cfg}, Failure{Reason: Contended, Elapsed: 2 * time.Millisecond}
+}
+
+func TestAWaiterAsksForPlacesOnceOthersWantTheKey(t *testing.T) {
+	w, f := queueing()
+	assert.False(t, w.Begin(false))
+	wait, again := w.Next(0, f, 0)
+	assert.True(t, again)
+	assert.Zero(t, wait, "places are asked for at once")
+	assert.True(t, w.Begin(false))
+
+	known, _ := queueing()
+	assert.True(t, known.Begin(true), "others were seen to want it lately")
+
+	without, _ := queueing()
+	without.Config.Queues = false
+	assert.False(t, without.Begin(true))
+}
+
+func TestAWaiterSleepsUntilAQuorumCalls(t *testing.T) {
+	w, f := queueing()
+	w.Begin(true)
+	f.Queued = 0b11111
+	wait, _ := w.Next(0, f, 0)
+	assert.GreaterOrEqual(t, wait, w.Config.RetryMax)
+	assert.Positive(t, w.Woken(0), "the others may not know yet")
+	assert.Positive(t, w.Woken(0), "a node calls twice")
+	assert.Positive(t, w.Woken(3))
+	assert.Zero(t, w.Woken(4))
+	w.Begin(false)
+	assert.Positive(t, w.Woken(4), "an attempt uses the calls up")
+}
+
+func TestACallDuringAnAttemptIsNotLost(t *testing.T) {
+	w, f := queueing()
+	w.Begin(true)
+	w.Woken(1)
+	w.Woken(2)
+	w.Woken(3)
+	f.Queued = 0b11111
+	wait, again := w.Next(0, f, 0)
+	assert.True(t, again)
+	assert.Zero(t, wait)
+}
+
+func TestFewQueuesDoNotKeepAWaiterFromAsking(t *testing.T) {
+	w, f := queueing()
+	w.Begin(true)
+	f.Queued = 0b00011
+	wait, _ := w.Next(0, f, 0)
+	assert.LessOrEqual(t, wait, 4*time.Millisecond, "backoff as where there is no queue")
+	w.Woken(0)
+	assert.Zero(t, w.Woken(1), "all that could call have")
+}
+
+func TestAPlaceOutlastsThePoll(t *testing.T) {
+	w, _ := queueing()
+	assert.Greater(t, w.Config.Keep(), 2*w.Config.Poll())
+	assert.Less(t, w.Config.Hold(), w.Config.Poll())
+	w.Config.Strict = true
+	assert.Equal(t, w.Config.Keep(), w.Config.Hold())
 }

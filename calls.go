@@ -1,0 +1,118 @@
+package redlock
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/quorumlock/redlock/internal/protocol"
+)
+
+// calls are requests that leave together. They are used again for other attempts
+// once all of them are answered.
+type calls struct {
+	attempt *attempt
+	list    []nodeCall
+	left    atomic.Int32
+
+	ctx    context.Context // for nodes that are no Submitters
+	cancel context.CancelFunc
+}
+
+// nodeCall is one request on its way to a node.
+type nodeCall struct {
+	Call
+	node    int
+	request uint32
+	sent    protocol.Instant
+}
+
+// newCallsPool makes a pool of calls to so many nodes.
+func newCallsPool(nodes int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		c := &calls{list: make([]nodeCall, 0, nodes)}
+		answered := c.answered // one closure for all calls that these will ever be
+		for i := range c.list[:nodes] {
+			c.list[:nodes][i].Done = answered
+		}
+		return c
+	}}
+}
+
+// add takes in one request.
+func (c *calls) add(a *attempt, out *protocol.Output) {
+	if len(c.list) == cap(c.list) { // two requests to one node in one step
+		c.list = append(c.list, nodeCall{Call: Call{Done: c.answered}})
+	} else {
+		c.list = c.list[:len(c.list)+1]
+	}
+	req := &out.Request
+	call := &c.list[len(c.list)-1]
+	call.node, call.request = out.Node, req.ID
+	call.Call = Call{
+		Op: Op(req.Op), Key: a.key, Owner: a.owner,
+		TTL: req.TTL, Hint: req.Hint, Reserve: req.Reserve, Fence: req.Fence, Token: req.Token,
+		Timeout: a.cfg.NodeTimeout, Done: call.Done,
+	}
+	if req.Queue {
+		call.Place = a.place
+	}
+}
+
+// send lets the calls leave.
+func (c *calls) send() {
+	g := c.attempt.group
+	c.left.Store(int32(len(c.list)))
+	// The last of them may be answered, and all of this be used again, before the
+	// loop ends.
+	list := c.list
+	for i := range list {
+		list[i].sent = g.now()
+		if s := g.submitters[list[i].node]; s != nil {
+			s.Submit(&list[i].Call)
+			continue
+		}
+		if c.ctx == nil {
+			c.ctx, c.cancel = g.clock.WithTimeout(c.attempt.context(), c.attempt.cfg.NodeTimeout)
+		}
+		go g.call(c.ctx, &list[i])
+	}
+}
+
+// call carries a call to a node that is no Submitter.
+func (g *group) call(ctx context.Context, c *nodeCall) {
+	n := g.nodes[c.node]
+	switch c.Op {
+	case OpAcquire:
+		c.Vote, c.Err = n.Acquire(ctx, AcquireRequest{Key: c.Key, Owner: c.Owner, TTL: c.TTL, Hint: c.Hint, Reserve: c.Reserve, Place: c.Place})
+	case OpConfirm:
+		c.Vote, c.Err = n.Confirm(ctx, ConfirmRequest{Key: c.Key, Owner: c.Owner, Fence: c.Fence, Token: c.Token})
+	case OpExtend:
+		c.Vote, c.Err = n.Extend(ctx, ExtendRequest{Key: c.Key, Owner: c.Owner, Fence: c.Fence, TTL: c.TTL})
+	case OpRelease:
+		c.Err = n.Release(ctx, ReleaseRequest{Key: c.Key, Owner: c.Owner})
+	}
+	c.Done(&c.Call)
+}
+
+// answered is told by a node of an answer to one of the calls.
+func (c *calls) answered(call *Call) {
+	a := c.attempt
+	for i := range c.list {
+		if &c.list[i].Call == call {
+			a.answered(&c.list[i])
+			break
+		}
+	}
+	if c.left.Add(-1) == 0 {
+		if c.cancel != nil {
+			c.cancel()
+		}
+		for i := range c.list {
+			c.list[i].Call = Call{Done: call.Done} // let go of what they refer to
+		}
+		c.attempt, c.ctx, c.cancel, c.list = nil, nil, nil, c.list[:0]
+		a.group.calls.Put(c)
+	}
+	a.rest()
+}

@@ -1,0 +1,212 @@
+package redlock_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorumlock/redlock"
+)
+
+// holdEach has so many goroutines of a Locker hold the key for a while each, in
+// the order they are started, and gives the tokens in the order of holding.
+func holdEach(t *testing.T, l *redlock.Locker, n int, hold time.Duration) []uint64 {
+	t.Helper()
+	var mu sync.Mutex
+	var order []int
+	var tokens []uint64
+	var users sync.WaitGroup
+	for i := range n {
+		users.Go(func() {
+			lease, err := l.Lock(t.Context(), "k")
+			if !assert.NoError(t, err) {
+				return
+			}
+			mu.Lock()
+			order = append(order, i)
+			tokens = append(tokens, lease.Token())
+			mu.Unlock()
+			time.Sleep(hold)
+			assert.NoError(t, lease.Err())
+			assert.NoError(t, lease.Unlock(t.Context()))
+			assert.ErrorIs(t, lease.Err(), redlock.ErrReleased)
+			assert.ErrorIs(t, context.Cause(lease.Context()), redlock.ErrReleased)
+			assert.LessOrEqual(t, lease.Remaining(), time.Duration(0))
+			assert.ErrorIs(t, lease.Extend(t.Context(), 0), redlock.ErrReleased)
+			assert.NoError(t, lease.Unlock(t.Context()), "twice")
+		})
+		synctest.Wait()
+	}
+	users.Wait()
+	assert.IsIncreasing(t, order, "first come, first served")
+	assert.IsIncreasing(t, tokens)
+	return tokens
+}
+
+func TestALeaseIsPassedOnWithinALocker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{LocalHandoffs: 4})
+		tokens := holdEach(t, w.locker, 12, time.Millisecond)
+		require.Len(t, tokens, 12)
+		// The first did not know of the others. Then it is one acquisition for one
+		// holder and four who come after.
+		assert.Equal(t, 4, w.nodes[0].count("acquire"))
+		assert.Len(t, w.events.of(redlock.EventAcquired), 12)
+		assert.Len(t, w.events.of(redlock.EventReleased), 12)
+
+		other, err := w.another(t, redlock.Options{}).TryLock(t.Context(), "k")
+		require.NoError(t, err, "nothing is left locked")
+		assert.Greater(t, other.Token(), tokens[11])
+		require.NoError(t, other.Unlock(t.Context()))
+	})
+}
+
+func TestHandoffsCanBeSwitchedOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{LocalHandoffs: -1})
+		holdEach(t, w.locker, 5, time.Millisecond)
+		assert.Equal(t, 5, w.nodes[0].count("acquire"))
+	})
+}
+
+// Other processes get their turn however many callers a Locker has.
+func TestHandoffsDoNotStarveOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{TTL: time.Second, RetryMax: 10 * time.Millisecond})
+		ctx, cancel := context.WithCancel(t.Context())
+		var users sync.WaitGroup
+		for range 20 {
+			users.Go(func() {
+				for ctx.Err() == nil {
+					lease, err := w.locker.Lock(ctx, "k")
+					if err != nil {
+						return
+					}
+					time.Sleep(100 * time.Millisecond)
+					_ = lease.Unlock(ctx)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		other := w.another(t, redlock.Options{TTL: time.Second, RetryMax: 10 * time.Millisecond})
+		for range 3 {
+			lease, err := other.Lock(t.Context(), "k")
+			require.NoError(t, err)
+			require.NoError(t, lease.Unlock(t.Context()))
+		}
+		cancel()
+		users.Wait()
+	})
+}
+
+// A caller who gives up takes nothing along, whenever that is.
+func TestACallerWhoGivesUpInLine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var users sync.WaitGroup
+		users.Go(func() {
+			_, err := w.locker.Lock(impatient, "k")
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, err, redlock.ErrNotAcquired)
+		})
+		synctest.Wait()
+		users.Go(func() {
+			next, err := w.locker.Lock(t.Context(), "k")
+			if assert.NoError(t, err) {
+				assert.NoError(t, next.Unlock(t.Context()))
+			}
+		})
+		time.Sleep(2 * time.Second)
+		require.NoError(t, lease.Unlock(t.Context()))
+		users.Wait()
+	})
+}
+
+// A caller whose context ends in the moment it is told passes the lease on.
+func TestGivingUpWhileBeingTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, handoffs := range []int{8, -1} {
+			w := newWorld(t, 3, redlock.Options{LocalHandoffs: handoffs})
+			for range 50 {
+				first, err := w.locker.Lock(t.Context(), "k")
+				require.NoError(t, err)
+				ctx, cancel := context.WithCancel(t.Context())
+				var users sync.WaitGroup
+				for range 3 {
+					users.Go(func() {
+						if lease, err := w.locker.Lock(ctx, "k"); err == nil {
+							_ = lease.Unlock(t.Context())
+						}
+					})
+				}
+				users.Go(func() {
+					lease, err := w.locker.Lock(t.Context(), "k")
+					if assert.NoError(t, err) {
+						assert.NoError(t, lease.Unlock(t.Context()))
+					}
+				})
+				synctest.Wait()
+				go cancel()
+				go first.Unlock(t.Context()) //nolint:errcheck // told by the next lock
+				users.Wait()
+			}
+		}
+	})
+}
+
+func TestALossMakesWayForTheNextInLine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{TTL: time.Second, NoRenew: true})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		next, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		assert.ErrorIs(t, lease.Err(), redlock.ErrLost)
+		assert.ErrorIs(t, lease.Unlock(t.Context()), redlock.ErrLost)
+		assert.NoError(t, next.Err())
+		require.NoError(t, next.Unlock(t.Context()))
+	})
+}
+
+func TestCloseEndsALine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		var users sync.WaitGroup
+		for range 5 {
+			users.Go(func() {
+				_, err := w.locker.Lock(t.Context(), "k")
+				assert.ErrorIs(t, err, redlock.ErrClosed)
+			})
+		}
+		synctest.Wait()
+		require.NoError(t, w.locker.Close(t.Context()))
+		users.Wait()
+		assert.ErrorIs(t, lease.Err(), redlock.ErrClosed)
+	})
+}
+
+// A lease is passed on only to who would have got the same.
+func TestALeaseIsNotPassedOnToOtherOptions(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		short := w.locker.With(redlock.LockOptions{TTL: time.Second})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		time.AfterFunc(time.Second, func() { _ = lease.Unlock(context.Background()) })
+		other, err := short.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		assert.NotEqual(t, lease.Owner(), other.Owner())
+		require.NoError(t, other.Unlock(t.Context()))
+	})
+}

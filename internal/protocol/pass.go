@@ -1,0 +1,28 @@
+package protocol
+
+// pass gives the lease to the next user in the same process, without asking any
+// node: the grants are this attempt's, and stay so. The next user gets a token of
+// its own, from those that a majority stored with the first, so that it is above
+// every token used and below every one that other attempts will get.
+//
+// It is refused once the validity that the lease was won with has run out,
+// renewed or not: other processes wait too, and shall not wait for ever.
+func (a *Attempt) pass(now Instant) {
+	if a.phase != held || a.spare == 0 || a.passUntil.Sub(now) < a.cfg.MinValidity || a.until.Sub(now) < a.cfg.MinValidity {
+		a.out = append(a.out, Output{Kind: NotPassed})
+		return
+	}
+	if a.extendGoal != 0 {
+		a.extendGoal = 0
+		a.out = append(a.out, Output{Kind: NotProlonged, Reason: NotHeld, Votes: a.outcomes()})
+	}
+	if !a.cfg.without(OwnTokens) {
+		a.spare--
+		a.token++
+	}
+	if a.cfg.MaxHold > 0 {
+		a.holdEnd = now.Add(a.cfg.MaxHold)
+	}
+	a.taken = false
+	a.out = append(a.out, Output{Kind: Passed, Token: a.token, Until: a.until})
+}

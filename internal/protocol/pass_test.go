@@ -1,0 +1,109 @@
+package protocol
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// passing is an attempt on three nodes in memory, all of which answer at once.
+type passing struct {
+	Attempt
+	t   *testing.T
+	now Instant
+}
+
+func newPassing(t *testing.T, cfg *Config, fences ...uint64) *passing {
+	p := &passing{Attempt: New(cfg), t: t, now: Instant(time.Hour)}
+	p.answer(p.Step(p.now, Input{Kind: Start, TTL: 10 * time.Second, Hint: 1, Reserve: 2}, nil), fences)
+	p.Step(p.now, Input{Kind: Take}, nil)
+	require.True(t, p.Held())
+	return p
+}
+
+// answer grants whatever is asked.
+func (p *passing) answer(outs []Output, fences []uint64) {
+	for len(outs) > 0 {
+		out := outs[0]
+		outs = outs[1:]
+		if out.Kind != Send {
+			continue
+		}
+		in := Input{Kind: Voted, Node: out.Node, Request: out.Request.ID, Op: out.Request.Op, Vote: Vote{Outcome: Granted}}
+		switch out.Request.Op {
+		case Acquire:
+			assert.EqualValues(p.t, 2, out.Request.Reserve)
+			in.Vote.Fence = fences[out.Node]
+		case Confirm:
+			assert.EqualValues(p.t, 9+2, out.Request.Token, "the reserved tokens are stored too")
+		}
+		outs = append(outs, p.Step(p.now, in, nil)...)
+	}
+}
+
+func (p *passing) pass() Output {
+	for _, out := range p.Step(p.now, Input{Kind: Pass}, nil) {
+		if out.Kind == Passed || out.Kind == NotPassed {
+			p.Step(p.now, Input{Kind: Take}, nil)
+			return out
+		}
+	}
+	p.t.Fatal("no verdict")
+	return Output{}
+}
+
+func passConfig() *Config {
+	return &Config{Nodes: 3, Quorum: 2, NodeTimeout: 100 * time.Millisecond, MaxTTL: 10 * time.Second, MinValidity: 5 * time.Second, NoRenew: true}
+}
+
+func TestEachUserOfALeaseHasATokenOfItsOwn(t *testing.T) {
+	for name, fences := range map[string][]uint64{"equal fences": {9, 9, 9}, "confirmed": {7, 9, 8}} {
+		t.Run(name, func(t *testing.T) {
+			p := newPassing(t, passConfig(), fences...)
+			for _, token := range []uint64{10, 11} {
+				out := p.pass()
+				assert.Equal(t, Passed, out.Kind)
+				assert.Equal(t, token, out.Token)
+				assert.Equal(t, p.Until(), out.Until)
+			}
+			assert.Equal(t, NotPassed, p.pass().Kind, "no token is left")
+			assert.True(t, p.Held(), "it is the driver's to give it up")
+		})
+	}
+}
+
+func TestALeaseIsNotPassedOnPastItsFirstValidity(t *testing.T) {
+	cfg := passConfig()
+	cfg.NoRenew = false
+	p := newPassing(t, cfg, 9, 9, 9)
+	first := p.Until()
+	p.now = p.now.Add(4 * time.Second)
+	p.answer(p.Step(p.now, Input{Kind: Tick}, nil), nil)
+	require.Greater(t, p.Until(), first, "renewed")
+	assert.Equal(t, Passed, p.pass().Kind)
+	p.now = first.Add(-cfg.MinValidity + 1)
+	p.answer(p.Step(p.now, Input{Kind: Tick}, nil), nil)
+	assert.Equal(t, NotPassed, p.pass().Kind)
+}
+
+func TestALeasePassedTooLateIsNotHandedOver(t *testing.T) {
+	p := newPassing(t, passConfig(), 9, 9, 9)
+	outs := p.Step(p.now, Input{Kind: Pass}, nil)
+	require.Equal(t, Passed, outs[0].Kind)
+	p.now = p.Until().Add(-1)
+	outs = p.Step(p.now, Input{Kind: Take}, nil)
+	assert.Equal(t, Failed, outs[0].Kind)
+	assert.Equal(t, TooSlow, outs[0].Failure.Reason)
+}
+
+func TestMaxHoldCountsAnewForEachUser(t *testing.T) {
+	cfg := passConfig()
+	cfg.MaxHold = 8 * time.Second
+	p := newPassing(t, cfg, 9, 9, 9)
+	p.now = p.now.Add(2 * time.Second)
+	require.Equal(t, Passed, p.pass().Kind)
+	p.Step(p.now, Input{Kind: Tick}, nil)
+	assert.Greater(t, p.Until(), p.started.Add(cfg.MaxHold))
+}

@@ -1,0 +1,188 @@
+package redlock
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
+)
+
+// lines are where a Locker's callers stand who want the same key: one of them
+// asks the nodes or holds the lock, the others wait in the order they came.
+type lines struct {
+	mu        sync.Mutex
+	of        map[lineKey]*line
+	contended map[string]protocol.Instant // when other processes were last seen to want a key
+}
+
+// lineKey has the options too: a lease is passed on only to a caller who would
+// have got the same.
+type lineKey struct {
+	key string
+	LockOptions
+}
+
+// line is one line. Whoever is at its head leaves it with leave.
+type line struct {
+	key     lineKey
+	waiting []*turn
+	shared  bool // somebody ever waited in it
+}
+
+// turn is a caller in a line. It is told once: of a lease that was passed on to
+// it, or by nil that it is at the head now and has to ask the nodes itself.
+type turn struct {
+	told chan *Lease
+}
+
+func newLines() *lines {
+	return &lines{of: make(map[lineKey]*line), contended: make(map[string]protocol.Instant)}
+}
+
+// join gives the line, and a turn to wait for unless the caller is at its head.
+func (ls *lines) join(key lineKey) (*line, *turn) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ln := ls.of[key]
+	if ln == nil {
+		ln = &line{key: key}
+		ls.of[key] = ln
+		return ln, nil
+	}
+	t := &turn{told: make(chan *Lease, 1)}
+	ln.waiting = append(ln.waiting, t)
+	ln.shared = true
+	return ln, t
+}
+
+// leave makes way for the next in the line.
+func (ls *lines) leave(ln *line) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ln.waiting) == 0 {
+		delete(ls.of, ln.key)
+		return
+	}
+	ln.pop().told <- nil
+}
+
+// pass has the next in the line told of the lease that take gives, unless nobody
+// waits or take gives none.
+func (ls *lines) pass(ln *line, take func() *Lease) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ln.waiting) == 0 {
+		return false
+	}
+	lease := take()
+	if lease == nil {
+		return false
+	}
+	ln.pop().told <- lease
+	return true
+}
+
+func (ln *line) pop() *turn {
+	t := ln.waiting[0]
+	ln.waiting[0] = nil
+	ln.waiting = ln.waiting[1:]
+	return t
+}
+
+// give up takes a turn out of its line; if it has been told already it reports
+// false.
+func (ls *lines) giveUp(ln *line, t *turn) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	i := slices.Index(ln.waiting, t)
+	if i < 0 {
+		return false
+	}
+	ln.waiting = slices.Delete(ln.waiting, i, i+1)
+	return true
+}
+
+// isShared reports whether more callers than one ever stood in the line.
+func (ls *lines) isShared(ln *line) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ln.shared
+}
+
+const (
+	// contendedFor is how long a key counts as wanted by other processes after it
+	// was seen to be.
+	contendedFor = time.Second
+
+	// maxContended bounds the keys that are remembered for it.
+	maxContended = 4096
+)
+
+func (ls *lines) noteContended(key string, now protocol.Instant) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ls.contended) >= maxContended {
+		clear(ls.contended)
+	}
+	ls.contended[key] = now
+}
+
+func (ls *lines) isContended(key string, now protocol.Instant) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	at, known := ls.contended[key]
+	if known && now.Sub(at) > contendedFor {
+		delete(ls.contended, key)
+		return false
+	}
+	return known
+}
+
+// standInLine waits until the caller is at the head of the key's line, or until a
+// lease is passed on to it.
+func (l *Locker) standInLine(ctx context.Context, key string, called time.Duration) (*line, *Lease, error) {
+	lines := l.group.lines
+	for {
+		ln, t := lines.join(lineKey{key, LockOptions{l.opts.TTL, l.opts.MinValidity, l.opts.MaxHold, l.opts.NoRenew}})
+		if t == nil {
+			return ln, nil, nil
+		}
+		var lease *Lease
+		var err error
+		select {
+		case lease = <-t.told:
+		case <-l.group.closing:
+			err = fmt.Errorf("redlock: %w", ErrClosed)
+		case <-ctx.Done():
+			none := make([]protocol.Outcome, len(l.group.nodes))
+			a := attempt{group: l.group, cfg: &l.cfg, key: key}
+			err = endedWaiting(ctx, a.quorumError("lock", ErrNotAcquired, none))
+		}
+		if err != nil {
+			l.stepOut(ln, t)
+			return nil, nil, err
+		}
+		if lease == nil {
+			return ln, nil, nil
+		}
+		if lease.attempt.handOver(lease, ctx, called) {
+			return nil, lease, nil
+		}
+	}
+}
+
+// stepOut takes a caller out of a line who does not want to wait any longer, and
+// passes on what it was told meanwhile.
+func (l *Locker) stepOut(ln *line, t *turn) {
+	if l.group.lines.giveUp(ln, t) {
+		return
+	}
+	if lease := <-t.told; lease != nil {
+		lease.giveUp()
+		return
+	}
+	l.group.lines.leave(ln)
+}
