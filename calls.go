@@ -13,6 +13,7 @@ import (
 type calls struct {
 	attempt *attempt
 	list    []nodeCall
+	done    func(*Call) // answered, made once for all that these will ever be
 	left    atomic.Int32
 
 	ctx    context.Context // for nodes that are no Submitters
@@ -31,32 +32,23 @@ type nodeCall struct {
 func newCallsPool(nodes int) *sync.Pool {
 	return &sync.Pool{New: func() any {
 		c := &calls{list: make([]nodeCall, 0, nodes)}
-		answered := c.answered // one closure for all calls that these will ever be
-		for i := range c.list[:nodes] {
-			c.list[:nodes][i].Done = answered
-		}
+		c.done = c.answered
 		return c
 	}}
 }
 
 // add takes in one request.
 func (c *calls) add(a *attempt, out *protocol.Output) {
-	if len(c.list) == cap(c.list) { // two requests to one node in one step
-		c.list = append(c.list, nodeCall{Call: Call{Done: c.answered}})
-	} else {
-		c.list = c.list[:len(c.list)+1]
-	}
 	req := &out.Request
-	call := &c.list[len(c.list)-1]
-	call.node, call.request = out.Node, req.ID
-	call.Call = Call{
+	call := nodeCall{node: out.Node, request: req.ID, Call: Call{
 		Op: Op(req.Op), Key: a.key, Owner: a.owner,
-		TTL: req.TTL, Hint: req.Hint, Reserve: req.Reserve, Fence: req.Fence, Token: req.Token,
-		Timeout: a.cfg.NodeTimeout, Done: call.Done,
-	}
+		TTL: req.TTL, Hint: req.Hint, Fence: req.Fence, Token: req.Token,
+		Timeout: a.cfg.NodeTimeout, Done: c.done,
+	}}
 	if req.Queue {
 		call.Place = a.place
 	}
+	c.list = append(c.list, call)
 }
 
 // send lets the calls leave.
@@ -84,7 +76,7 @@ func (g *group) call(ctx context.Context, c *nodeCall) {
 	n := g.nodes[c.node]
 	switch c.Op {
 	case OpAcquire:
-		c.Vote, c.Err = n.Acquire(ctx, AcquireRequest{Key: c.Key, Owner: c.Owner, TTL: c.TTL, Hint: c.Hint, Reserve: c.Reserve, Place: c.Place})
+		c.Vote, c.Err = n.Acquire(ctx, AcquireRequest{Key: c.Key, Owner: c.Owner, TTL: c.TTL, Hint: c.Hint, Place: c.Place})
 	case OpConfirm:
 		c.Vote, c.Err = n.Confirm(ctx, ConfirmRequest{Key: c.Key, Owner: c.Owner, Fence: c.Fence, Token: c.Token})
 	case OpExtend:
@@ -108,9 +100,7 @@ func (c *calls) answered(call *Call) {
 		if c.cancel != nil {
 			c.cancel()
 		}
-		for i := range c.list {
-			c.list[i].Call = Call{Done: call.Done} // let go of what they refer to
-		}
+		clear(c.list) // let go of what they refer to
 		c.attempt, c.ctx, c.cancel, c.list = nil, nil, nil, c.list[:0]
 		a.group.calls.Put(c)
 	}

@@ -54,8 +54,9 @@ func TestALeaseIsPassedOnWithinALocker(t *testing.T) {
 		tokens := holdEach(t, w.locker, 12, time.Millisecond)
 		require.Len(t, tokens, 12)
 		// The first did not know of the others. Then it is one acquisition for one
-		// holder and four who come after.
+		// holder and four who come after, with one more round trip for their tokens.
 		assert.Equal(t, 4, w.nodes[0].count("acquire"))
+		assert.Equal(t, 3, w.nodes[0].count("confirm"))
 		assert.Len(t, w.events.of(redlock.EventAcquired), 12)
 		assert.Len(t, w.events.of(redlock.EventReleased), 12)
 

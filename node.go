@@ -81,12 +81,6 @@ type AcquireRequest struct {
 	TTL   time.Duration // the grant must last at least so long
 	Hint  uint64        // the fence should be at least this large
 
-	// Reserve is how many tokens above the fence the grant takes for itself: the
-	// counter becomes the fence plus Reserve, so that every later fence is
-	// larger than all of them. A repeated acquire of the owner that holds
-	// reserves nothing more.
-	Reserve uint64
-
 	// Place, if its Waiter is not empty, asks a node that refuses to keep a
 	// place in the key's queue. See Waker.
 	Place Place
@@ -194,12 +188,11 @@ type Call struct {
 	Key   string
 	Owner string
 
-	TTL     time.Duration // of an acquire or an extend
-	Hint    uint64        // of an acquire, as are Reserve and Place
-	Reserve uint64
-	Place   Place
-	Fence   uint64 // of a confirm or an extend
-	Token   uint64 // of a confirm
+	TTL   time.Duration // of an acquire or an extend
+	Hint  uint64        // of an acquire, as is Place
+	Place Place
+	Fence uint64 // of a confirm or an extend
+	Token uint64 // of a confirm
 
 	// Timeout is after how long from Submit the answer is of no use any more.
 	Timeout time.Duration

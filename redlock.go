@@ -299,7 +299,7 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 		start.Queue, err = w.begin()
 		a.line, a.place = ln, w.place
 		if l.opts.LocalHandoffs > 0 && g.lines.isShared(ln) {
-			start.Reserve = uint64(l.opts.LocalHandoffs)
+			start.Spare = uint64(l.opts.LocalHandoffs)
 		}
 	}
 	if err == nil && !g.add(a) {

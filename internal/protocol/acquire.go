@@ -13,12 +13,12 @@ func (a *Attempt) start(now Instant, in Input) {
 	}
 	a.phase = acquiring
 	a.started, a.ttl, a.hint = now, in.TTL, min(in.Hint, MaxToken)
-	a.reserve, a.queue = in.Reserve, in.Queue
+	a.spare, a.queue = in.Spare, in.Queue
 	if a.cfg.MaxHold > 0 {
 		a.holdEnd = now.Add(a.cfg.MaxHold)
 	}
 	for i := range a.seats {
-		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint, Reserve: a.reserve, Queue: a.queue})
+		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint, Queue: a.queue})
 	}
 }
 
@@ -78,8 +78,8 @@ func (a *Attempt) concludeAcquire(now Instant) {
 }
 
 // agreed finds the token, if a majority W of nodes each made a grant with a
-// fence no larger than it, and stored it under that very grant, with the tokens
-// reserved above it: either because the fence is the token, or by a confirm. Then no other attempt gets this token
+// fence no larger than it, and stored it under that very grant: either because
+// the fence is the token, or by a confirm. Then no other attempt gets this token
 // and every later one gets a larger: any two such majorities share a node, which
 // orders the two grants, and its counter was at least the first token when it
 // made the second grant.
@@ -99,7 +99,7 @@ func (a *Attempt) agreed() (uint64, bool) {
 				same++
 			}
 		}
-		if same >= a.cfg.Quorum {
+		if same >= a.cfg.Quorum && a.spare == 0 {
 			return s.fence, true
 		}
 	}
@@ -107,7 +107,8 @@ func (a *Attempt) agreed() (uint64, bool) {
 }
 
 // confirm starts the second trip: the largest fence granted becomes the token
-// and is written to the nodes that granted with a lower one.
+// and is written to the nodes that granted with a lower one; or to all, as part
+// of the range that it is the first of, if the attempt wants tokens to spare.
 func (a *Attempt) confirm(now Instant) {
 	a.phase = confirming
 	for i := range a.seats {
@@ -129,10 +130,10 @@ func (a *Attempt) grantedWhileConfirming(now Instant, node int) {
 		return
 	}
 	switch {
-	case s.fence == a.token, s.fence > a.token && a.cfg.without(NoHigherGrants), a.cfg.without(ConfirmToken):
+	case s.fence == a.token && a.spare == 0, s.fence > a.token && a.cfg.without(NoHigherGrants), a.cfg.without(ConfirmToken):
 		s.stored = true
-	case s.fence < a.token:
-		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: a.token + a.reserve})
+	case s.fence <= a.token:
+		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: min(a.token+a.spare, MaxToken)})
 	}
 }
 
@@ -168,7 +169,7 @@ func (a *Attempt) win(now Instant, token uint64) {
 		return
 	}
 	a.phase, a.token, a.until = held, token, until
-	a.spare, a.passUntil = a.reserve, until
+	a.passUntil = until
 	if !a.cfg.NoRenew {
 		a.renewal = a.started.Add(renewEvery(a.ttl))
 		a.nextRenew = a.renewal

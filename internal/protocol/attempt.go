@@ -41,8 +41,7 @@ type Attempt struct {
 
 	taken      bool // the user has the lease
 	token      uint64
-	reserve    uint64  // how many tokens above the first are this attempt's
-	spare      uint64  // how many of them are left
+	spare      uint64  // how many tokens above this one are the attempt's too
 	passUntil  Instant // no passing on after this
 	queue      bool
 	until      Instant // end of validity

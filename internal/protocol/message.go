@@ -36,7 +36,6 @@ type Request struct {
 	Op       Op
 	TTL      time.Duration // Acquire, Extend
 	Hint     uint64        // Acquire
-	Reserve  uint64        // Acquire: how many tokens above the fence it takes
 	Queue    bool          // Acquire: a node that refuses shall keep the waiter's place
 	Fence    uint64        // Confirm, Extend
 	Token    uint64        // Confirm
@@ -105,7 +104,7 @@ type Input struct {
 	Kind    InputKind
 	TTL     time.Duration
 	Hint    uint64
-	Reserve uint64 // tokens for those it may be passed to
+	Spare   uint64 // how many tokens more it shall have, for those it is passed to
 	Queue   bool   // have nodes that refuse keep the waiter's place
 	Node    int
 	Request uint32

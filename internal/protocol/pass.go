@@ -2,8 +2,9 @@ package protocol
 
 // pass gives the lease to the next user in the same process, without asking any
 // node: the grants are this attempt's, and stay so. The next user gets a token of
-// its own, from those that a majority stored with the first, so that it is above
-// every token used and below every one that other attempts will get.
+// its own, from those to spare: a majority has stored the last of them under this
+// attempt's grants, so all are above every token used and below every one that
+// other attempts will get, by the same argument as for the first (see agreed).
 //
 // It is refused once the validity that the lease was won with has run out,
 // renewed or not: other processes wait too, and shall not wait for ever.

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -11,13 +12,16 @@ import (
 // passing is an attempt on three nodes in memory, all of which answer at once.
 type passing struct {
 	Attempt
-	t   *testing.T
-	now Instant
+	t        *testing.T
+	now      Instant
+	top      uint64
+	confirms []uint64
 }
 
 func newPassing(t *testing.T, cfg *Config, fences ...uint64) *passing {
 	p := &passing{Attempt: New(cfg), t: t, now: Instant(time.Hour)}
-	p.answer(p.Step(p.now, Input{Kind: Start, TTL: 10 * time.Second, Hint: 1, Reserve: 2}, nil), fences)
+	p.top = slices.Max(fences) + 2
+	p.answer(p.Step(p.now, Input{Kind: Start, TTL: 10 * time.Second, Hint: 1, Spare: 2}, nil), fences)
 	p.Step(p.now, Input{Kind: Take}, nil)
 	require.True(t, p.Held())
 	return p
@@ -34,10 +38,9 @@ func (p *passing) answer(outs []Output, fences []uint64) {
 		in := Input{Kind: Voted, Node: out.Node, Request: out.Request.ID, Op: out.Request.Op, Vote: Vote{Outcome: Granted}}
 		switch out.Request.Op {
 		case Acquire:
-			assert.EqualValues(p.t, 2, out.Request.Reserve)
 			in.Vote.Fence = fences[out.Node]
 		case Confirm:
-			assert.EqualValues(p.t, 9+2, out.Request.Token, "the reserved tokens are stored too")
+			p.confirms = append(p.confirms, out.Request.Token)
 		}
 		outs = append(outs, p.Step(p.now, in, nil)...)
 	}
@@ -62,6 +65,7 @@ func TestEachUserOfALeaseHasATokenOfItsOwn(t *testing.T) {
 	for name, fences := range map[string][]uint64{"equal fences": {9, 9, 9}, "confirmed": {7, 9, 8}} {
 		t.Run(name, func(t *testing.T) {
 			p := newPassing(t, passConfig(), fences...)
+			assert.Equal(t, []uint64{p.top, p.top, p.top}, p.confirms, "the last token is stored before any is used")
 			for _, token := range []uint64{10, 11} {
 				out := p.pass()
 				assert.Equal(t, Passed, out.Kind)
@@ -106,4 +110,28 @@ func TestMaxHoldCountsAnewForEachUser(t *testing.T) {
 	require.Equal(t, Passed, p.pass().Kind)
 	p.Step(p.now, Input{Kind: Tick}, nil)
 	assert.Greater(t, p.Until(), p.started.Add(cfg.MaxHold))
+}
+
+// A token above the first is nobody's before a majority has stored the last one.
+func TestALeaseWithTokensToSpareIsNotWonBeforeTheyAreStored(t *testing.T) {
+	a := New(passConfig())
+	now := Instant(time.Hour)
+	queue := a.Step(now, Input{Kind: Start, TTL: 10 * time.Second, Hint: 1, Spare: 2}, nil)
+	confirmed := 0
+	for len(queue) > 0 {
+		out := queue[0]
+		queue = queue[1:]
+		if out.Kind != Send {
+			continue
+		}
+		assert.Equal(t, confirmed >= 2, a.Held())
+		in := Input{Kind: Voted, Node: out.Node, Request: out.Request.ID, Op: out.Request.Op, Vote: Vote{Outcome: Granted}}
+		if out.Request.Op == Acquire {
+			in.Vote.Fence = 9
+		} else {
+			confirmed++
+		}
+		queue = append(queue, a.Step(now, in, nil)...)
+	}
+	assert.Equal(t, 3, confirmed)
 }

@@ -17,7 +17,7 @@ type seat struct {
 	granted bool
 	fence   uint64
 	expiry  Instant // it stands at least until then; the margin is taken off
-	stored  bool    // and the node's counter is the token under this very grant
+	stored  bool    // and the node's counter is at the token, and those to spare, under this very grant
 
 	// There may be a grant that does not count: of an acquire that was never
 	// answered, and may be handled at any time yet, or of a barred node.
