@@ -7,8 +7,7 @@ const (
 	evRequest  eventKind = iota + 1 // a request arrives at a node
 	evReply                         // a reply arrives at a client
 	evReset                         // a client learns that a request's connection broke
-	evTimer                         // an attempt's timer
-	evTimeout                       // the calls of an attempt run into their deadline
+	evAlarm                         // a timer or a deadline of a client's attempts
 	evLock                          // a client's program asks for the lock
 	evRetry                         // a client's waiter tries again
 	evHandover                      // a lease reaches its user
@@ -37,18 +36,81 @@ func (e *event) before(f *event) bool {
 	return e.at < f.at || e.at == f.at && e.seq < f.seq
 }
 
-// queue is a heap of four children: flatter than two, and its children share a
-// cache line or two.
+// queue has what is to happen, in order of time. The soonest are kept in order,
+// where most events come and go: a message is seldom under way for long. The
+// others are in a heap; and alarms, few of which come to anything, in one of their
+// own.
 type queue struct {
-	heap []event
-	seq  uint32
+	near   []event // the soonest one last; empty only if far is
+	far    heap    // none is sooner than any of near
+	alarms heap
+	seq    uint32
 }
+
+const mostNear = 32
+
+func (q *queue) empty() bool { return len(q.near)+len(q.alarms) == 0 }
 
 func (q *queue) push(e event) {
 	q.seq++
 	e.seq = q.seq
-	q.heap = append(q.heap, e)
-	h := q.heap
+	switch {
+	case e.kind == evAlarm:
+		q.alarms.push(e)
+	case len(q.far) > 0 && q.near[0].before(&e):
+		q.far.push(e)
+	default:
+		q.insert(e)
+	}
+}
+
+func (q *queue) insert(e event) {
+	if len(q.near) == mostNear {
+		for i := range mostNear / 2 {
+			q.far.push(q.near[i])
+		}
+		q.near = q.near[:copy(q.near, q.near[mostNear/2:])]
+		if q.near[0].before(&e) {
+			q.far.push(e)
+			return
+		}
+	}
+	q.near = append(q.near, e)
+	i := len(q.near) - 1
+	for i > 0 && q.near[i-1].before(&e) {
+		q.near[i] = q.near[i-1]
+		i--
+	}
+	q.near[i] = e
+}
+
+func (q *queue) pop() event {
+	last := len(q.near) - 1
+	if last < 0 || len(q.alarms) > 0 && q.alarms[0].before(&q.near[last]) {
+		return q.alarms.pop()
+	}
+	e := q.near[last]
+	q.near = q.near[:last]
+	if last == 0 && len(q.far) > 0 {
+		q.refill()
+	}
+	return e
+}
+
+func (q *queue) refill() {
+	q.near = q.near[:min(mostNear/2, len(q.far))]
+	for i := len(q.near) - 1; i >= 0; i-- {
+		q.near[i] = q.far.pop()
+	}
+}
+
+// heap has four children to a node: it is flatter than with two, and the four
+// share a cache line or two.
+type heap []event
+
+func (q *heap) push(e event) {
+	*q = append(*q, e)
+	h := *q
 	i := len(h) - 1
 	for i > 0 {
 		up := (i - 1) / 4
@@ -61,21 +123,20 @@ func (q *queue) push(e event) {
 	h[i] = e
 }
 
-func (q *queue) pop() event {
-	h := q.heap
+func (q *heap) pop() event {
+	h := *q
 	top := h[0]
 	last := h[len(h)-1]
 	h = h[:len(h)-1]
-	q.heap = h
+	*q = h
 	if len(h) > 0 {
-		q.sink(last)
+		h.sink(last)
 	}
 	return top
 }
 
 // sink puts e in the root's place, or below.
-func (q *queue) sink(e event) {
-	h := q.heap
+func (h heap) sink(e event) {
 	i := 0
 	for {
 		child := 4*i + 1

@@ -62,6 +62,12 @@ func New(cfg *Config) Attempt {
 	return Attempt{cfg: cfg, seats: make([]seat, cfg.Nodes)}
 }
 
+// Renew makes an attempt as good as new, in the memory that it has.
+func (a *Attempt) Renew() {
+	clear(a.seats)
+	*a = Attempt{cfg: a.cfg, seats: a.seats}
+}
+
 // Clone makes an independent copy.
 func (a *Attempt) Clone() Attempt {
 	b := *a
