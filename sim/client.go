@@ -27,10 +27,11 @@ type client struct {
 	down             int
 	inbox            []event // what happened to it meanwhile
 
-	cfg    *protocol.Config
-	guards protocol.Guards
-	waiter protocol.Waiter
-	random uint64 // drawn with the attempt, as the Locker does
+	cfg     *protocol.Config
+	members []int // the nodes that it asks
+	guards  protocol.Guards
+	waiter  protocol.Waiter
+	random  uint64 // drawn with the attempt, as the Locker does
 
 	work    Work
 	state   userState
@@ -42,6 +43,7 @@ type client struct {
 	leases  int
 	wins    int // after all faults ended
 	note    int32
+	copied  *snapshot // what it will go on from
 }
 
 // attempt drives one protocol.Attempt, as the Locker's does: a step for each
@@ -122,7 +124,7 @@ func (w *world) begin(c *client) {
 	a := &w.fresh[0]
 	w.fresh = w.fresh[1:]
 	*a = attempt{id: id, owner: id, client: c, epoch: c.epoch, started: w.now, floor: w.judge.returned,
-		wake: never, lapse: never, alarm: never, engine: w.newEngine()}
+		wake: never, lapse: never, alarm: never, engine: w.newEngine(c)}
 	if w.cfg.Without.Has(FreshOwner) {
 		a.owner = uint32(c.id + 1)
 	}
@@ -139,10 +141,10 @@ func (w *world) begin(c *client) {
 	w.signal(c.id, "starts")
 }
 
-func (w *world) newEngine() engine {
+func (w *world) newEngine(c *client) engine {
 	n := len(w.spare)
-	if n == 0 {
-		machine := protocol.New(&w.proto)
+	if n == 0 || c.cfg != &w.proto {
+		machine := protocol.New(c.cfg)
 		return engine{machine: &machine, calls: make([]call, 0, 2*w.cfg.Nodes)}
 	}
 	e := w.spare[n-1]
@@ -206,7 +208,7 @@ func (w *world) send(a *attempt, node int, req protocol.Request) {
 		w.arm(a, a.lapse)
 	}
 	i, m := w.newMessage()
-	*m = message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(node), epoch: c.epoch, note: a.note}
+	*m = message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(c.members[node]), epoch: c.epoch, note: a.note}
 	w.transmit(i)
 	switch req.Op {
 	case protocol.Confirm:
@@ -271,7 +273,9 @@ func (w *world) finished(a *attempt) {
 	a.finished = true
 	w.checkFinished(a)
 	c := a.client
-	w.spare = append(w.spare, engine{a.machine, a.calls[:0]})
+	if c.cfg == &w.proto {
+		w.spare = append(w.spare, engine{a.machine, a.calls[:0]})
+	}
 	a.engine = engine{}
 	for i, b := range c.active {
 		if b == a {

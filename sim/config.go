@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -39,6 +40,7 @@ type Config struct {
 	Alias                  bool          // the last node is the first, under another name
 	NoDate                 bool          // the clients' wall clocks begin at zero, as after a boot without a battery
 	Young                  bool          // nodes have just started when the world begins
+	Members                uint64        // the nodes that clients know at first, a bit each; default all
 	Without                Defence
 	Faults                 []Fault
 	HealAt                 time.Duration // all faults end then, and everyone must get the lock again
@@ -102,6 +104,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("sim: %d clients: use 1 to 1000", c.Clients)
 	case c.TTL > c.MaxTTL && !c.Without.Has(AgreedMaxTTL):
 		return fmt.Errorf("sim: TTL %v is above MaxTTL %v", c.TTL, c.MaxTTL)
+	case bits.Len64(c.Members) > c.Nodes:
+		return fmt.Errorf("sim: members %s: there are only %d nodes", nodeNames(c.Members), c.Nodes)
 	case c.NodeTimeout >= c.TTL:
 		return fmt.Errorf("sim: NodeTimeout %v is not below TTL %v", c.NodeTimeout, c.TTL)
 	}

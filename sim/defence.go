@@ -24,8 +24,9 @@ const (
 	RestartGuard     = Defence(protocol.RestartGuard)
 	ClockGuard       = Defence(protocol.ClockGuard)
 	AliasGuard       = Defence(protocol.AliasGuard)
+	OwnTokens        = Defence(protocol.OwnTokens)
 
-	MajorityQuorum Defence = 1 << (16 + iota - 11) // a quorum is a majority
+	MajorityQuorum Defence = 1 << (16 + iota - 12) // a quorum is a majority
 	VotesByNode                                    // a node's second answer is no second vote
 	FreshOwner                                     // a retry has an owner of its own
 	BootClock                                      // validity counts suspended time
@@ -41,6 +42,7 @@ const (
 	Tombstones                                     // a release is final
 	GrowingFences                                  // each grant's fence is larger than any before it
 	HonestFailover                                 // a replica that takes over says that it may have lost grants
+	FencedResource                                 // the resource refuses tokens below the largest it has seen
 )
 
 // defences tells of each in a few words; the order is that of the table.
@@ -74,6 +76,7 @@ var defences = []struct {
 	{FreshOwner, "fresh-owner", "a retry has an owner of its own"},
 	{ExtendOnly, "extend-only", "an extend never creates a grant"},
 	{KeepLonger, "keep-longer", "an extend never shortens a grant"},
+	{FencedResource, "fenced-resource", "the resource refuses a write with a token below one it has seen"},
 	{RoundUp, "round-up", "nodes round TTLs up, holders round validity down"},
 }
 

@@ -88,23 +88,23 @@ func (w *world) checkWon(a *attempt) {
 	if a.over {
 		w.violate(Manners, a, nil, "%s won after it was over", w.label(a))
 	}
-	if n := bits.OnesCount64(a.servers); n < protocol.Majority(w.cfg.Nodes) {
-		w.violate(Votes, a, nil, "%s won with the grants of %d different servers of %d", w.label(a), n, w.cfg.Nodes)
+	if n := bits.OnesCount64(a.servers); n < a.majority() {
+		w.violate(Votes, a, nil, "%s won with the grants of %d different servers of %d", w.label(a), n, len(a.client.members))
 	}
 	if a.token <= a.floor {
-		w.violate(Tokens, a, w.tokenHolder(a.floor), "%s got token %d, but %d had been returned before it began", w.label(a), a.token, a.floor)
+		w.violate(Tokens, a, w.tokenHolder(a.floor, a), "%s got token %d, but %d had been returned before it began", w.label(a), a.token, a.floor)
 	}
 	i, found := slices.BinarySearch(j.tokens, a.token)
 	if found {
-		w.violate(Tokens, a, w.tokenHolder(a.token), "%s got token %d, which another has got before", w.label(a), a.token)
+		w.violate(Tokens, a, w.tokenHolder(a.token, a), "%s got token %d, which another has got before", w.label(a), a.token)
 	}
 	j.tokens = slices.Insert(j.tokens, i, a.token)
 	w.checkStored(a)
 }
 
-func (w *world) tokenHolder(token uint64) *attempt {
+func (w *world) tokenHolder(token uint64, but *attempt) *attempt {
 	for _, a := range w.attempts {
-		if a.won && a.token == token {
+		if a != but && a.won && a.token == token {
 			return a
 		}
 	}
@@ -114,13 +114,13 @@ func (w *world) tokenHolder(token uint64) *attempt {
 // checkStored demands that a majority of nodes has the token, or lost it.
 func (w *world) checkStored(a *attempt) {
 	stored := 0
-	for i := range w.nodes {
+	for _, i := range a.client.members {
 		if n := &w.nodes[i]; n.server == i && (n.counter >= a.token || n.lostAt >= a.started) {
 			stored++
 		}
 	}
-	if stored < protocol.Majority(w.cfg.Nodes) {
-		w.violate(Quarantine, a, nil, "%s won token %d, which only %d of %d nodes have stored", w.label(a), a.token, stored, w.cfg.Nodes)
+	if stored < a.majority() {
+		w.violate(Quarantine, a, nil, "%s won token %d, which only %d of %d nodes have stored", w.label(a), a.token, stored, len(a.client.members))
 	}
 }
 
@@ -162,16 +162,16 @@ func (w *world) checkBacked(a *attempt) {
 		return
 	}
 	backing := 0
-	for i := range w.nodes {
+	for _, i := range a.client.members {
 		n := &w.nodes[i]
 		backs := n.owner == a.owner && n.expires(w.now) >= until || n.down > 0 && n.lostAt >= a.started || n.excused >= until
 		if backs && n.server == i {
 			backing++
 		}
 	}
-	if backing < protocol.Majority(w.cfg.Nodes) {
+	if backing < a.majority() {
 		w.violate(Backing, a, nil, "%s relies on its lease for another %v, but only %d of %d nodes keep it for so long",
-			w.label(a), time.Duration(until-w.now), backing, w.cfg.Nodes)
+			w.label(a), time.Duration(until-w.now), backing, len(a.client.members))
 	}
 }
 
@@ -226,12 +226,12 @@ func (w *world) checkHandled(n *node, before *record, m *message) {
 
 // checkCounted judges a grant that the driver lets count.
 func (w *world) checkCounted(a *attempt, called *call, m *message) {
+	a.heard(m.note)
 	if called.op != protocol.Acquire {
 		return
 	}
-	n := w.serverOf(called.node)
+	n := w.serverOf(int(m.node))
 	a.servers |= 1 << n.id
-	a.heard(m.note)
 	if m.handled > n.lostAt && m.handled < n.lostUntil {
 		w.violate(Quarantine, a, nil, "%s: the grant of %s counted, which forgot another's that its holder may rely on for another %v",
 			w.label(a), name("n", n.id), time.Duration(n.lostUntil-m.handled))

@@ -105,8 +105,8 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 		}
 	case n.owner == 0 && before.owner != 0:
 		text = "is free again: " + client + " released"
-	case n.counter != before.counter:
-		text = fmt.Sprintf("stores token %s of %s", brief(n.counter), client)
+	case m.req.Op == protocol.Confirm && m.reply.granted:
+		text = fmt.Sprintf("accepts %s's confirm of token %s", client, brief(m.req.Token))
 	case !m.reply.granted:
 		text = fmt.Sprintf("refuses %s's %s", client, m.req.Op)
 	case m.req.Op == protocol.Extend:

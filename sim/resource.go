@@ -18,6 +18,9 @@ func (w *world) arrived(e event) {
 	}
 	r.unfenced = a.token
 	switch {
+	case a.token < r.largest && w.cfg.Without.Has(FencedResource):
+		w.violate(Fencing, w.attempts[r.by-1], a, "the resource took a write of %s with token %s, after one with token %s",
+			w.label(a), brief(a.token), brief(r.largest))
 	case a.token < r.largest:
 		w.stats.Rejected++
 		w.noteArrived(a, false)

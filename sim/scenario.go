@@ -194,6 +194,9 @@ func (c *Config) set(name, value string) (err error) {
 		c.Alias = value == "on"
 	case name == "young":
 		c.Young = value == "on"
+	case name == "members":
+		p := faultParser{}
+		c.Members, err = p.nodes(value), p.err
 	case name == "kinds":
 		err = c.setKinds(value)
 	default:

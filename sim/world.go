@@ -26,6 +26,7 @@ type world struct {
 	spare    []engine  // of attempts that are finished
 	resource resource
 
+	lists    []list // of nodes, that clients no longer use
 	triggers []trigger
 	marked   []int // faults that wait for a message
 	active   []int // how often each fault is in force
@@ -106,7 +107,10 @@ func (w *world) makeClients() {
 	w.clients = make([]client, w.cfg.Clients)
 	for i := range w.clients {
 		c := &w.clients[i]
-		c.id, c.cfg, c.work = i, &w.proto, w.cfg.work(i)
+		c.id, c.cfg, c.members, c.work = i, &w.proto, everyNode[:w.cfg.Nodes], w.cfg.work(i)
+		if w.cfg.Members != 0 {
+			w.join(c, w.cfg.Members)
+		}
 		c.rate = w.around(w.cfg.RatesPPM)
 		c.wall = clock{shown: wallOrigin + w.around(int64(w.cfg.WallSpread)), ppm: c.rate}
 		if w.cfg.NoDate {
