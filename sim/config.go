@@ -49,6 +49,8 @@ type Config struct {
 	Record                 bool          // keep what happened, for a report
 	StopEarly              bool          // at the first breach within the assumptions
 	Bytes                  []byte        // a fuzzer's choices, before the seed's
+	Tape                   []byte        `json:"-"` // all choices, instead of the seed's; see Report.Tape
+	KeepTape               bool          `json:"-"`
 }
 
 // Work is what a client's program does with the lock, over and over. Durations
@@ -108,6 +110,11 @@ func (c *Config) check() error {
 		return fmt.Errorf("sim: members %s: there are only %d nodes", nodeNames(c.Members), c.Nodes)
 	case c.NodeTimeout >= c.TTL:
 		return fmt.Errorf("sim: NodeTimeout %v is not below TTL %v", c.NodeTimeout, c.TTL)
+	}
+	if c.Tape != nil {
+		if _, err := unpackTape(c.Tape); err != nil {
+			return err
+		}
 	}
 	for _, f := range c.Faults {
 		if err := f.check(c); err != nil {

@@ -15,6 +15,7 @@ type Replay struct {
 	Without string   `json:"without,omitempty"` // as ParseDefence reads it
 	Verdict string   `json:"verdict"`
 	Hash    string   `json:"hash"`
+	Tape    []byte   `json:"tape,omitempty"` // every choice; with it the seed is of no account
 	Broken  []string `json:"broken,omitempty"`
 	Stats   Stats    `json:"stats"`
 	Story   []Note   `json:"story,omitempty"`
@@ -36,7 +37,7 @@ func (r *Report) Replay() Replay {
 		p.Broken = append(p.Broken, text)
 	}
 	if r.world != nil {
-		p.Story = r.Story()
+		p.Story, p.Tape = r.Story(), r.Tape()
 	}
 	cfg.Faults, cfg.Without = nil, 0
 	p.Config = &cfg
@@ -53,6 +54,7 @@ func Load(data []byte) (Replay, Config, error) {
 		return p, Config{}, fmt.Errorf("sim: this is no replay of schema 1")
 	}
 	cfg := *p.Config
+	cfg.Tape = p.Tape
 	var err error
 	if cfg.Without, err = ParseDefence(p.Without); err != nil {
 		return p, cfg, err

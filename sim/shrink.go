@@ -30,6 +30,11 @@ func Shrink(cfg Config) (Shrunk, bool) {
 	}
 	s.invariant, s.beyond = broken.Invariant, broken.Beyond != ""
 	s.best = cfg
+	if cfg.Tape != nil {
+		seeded := cfg
+		seeded.Tape = nil
+		s.try(seeded) // what is left of a run changes less by its seed than by its tape
+	}
 	s.before = len(cfg.Faults) + len(w.kept)
 	s.explicit(w.kept)
 	for range 3 {

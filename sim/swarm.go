@@ -85,9 +85,11 @@ func (s *swarm) work() {
 		}
 		cfg := Draw(seed)
 		cfg.Without = s.cfg.Without
-		r := runCovered(cfg, &coverage)
 		twice := seed%100 == 99
+		cfg.KeepTape = twice
+		r := runCovered(cfg, &coverage)
 		if twice {
+			cfg.Tape = r.Tape()
 			r.compare(runCovered(cfg, &coverage))
 		}
 		s.add(seed, &r, twice)

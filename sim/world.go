@@ -58,6 +58,7 @@ func newWorld(cfg *Config) *world {
 	w := &world{cfg: cfg, proto: cfg.protocolConfig(), hash: cfg.Seed}
 	links := 2 * cfg.Clients * cfg.Nodes
 	w.choose = newChooser(cfg.Seed, links+cfg.Clients+1, cfg.Bytes)
+	w.choose.tape = tapeOf(cfg)
 	w.links = make([]link, links)
 	w.stores = make([]link, cfg.Clients)
 	w.active = make([]int, len(cfg.Faults))

@@ -84,7 +84,14 @@ func tellSwarm(out io.Writer, s *sim.SwarmReport, without string) {
 	fmt.Fprintf(out, "again: %s   (hash %016x)\n", again, s.Report.Hash)
 }
 
+// storeRun writes a run to a file, with its story and its tape.
 func storeRun(path string, r *sim.Report) error {
+	if r.Tape() == nil {
+		cfg := *r.Config
+		cfg.Record = true
+		again := sim.Run(cfg)
+		r = &again
+	}
 	return createFile(path, func(w io.Writer) error { return printJSON(w, r.Replay()) })
 }
 
@@ -205,6 +212,9 @@ func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, ha
 	without, err := sim.ParseDefence(f.without)
 	if err != nil {
 		return cfg, "", usageError("%v", err)
+	}
+	if without != 0 {
+		cfg.Tape = nil // other choices come up
 	}
 	cfg.Without |= without
 	return cfg, hash, nil
