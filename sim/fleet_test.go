@@ -22,13 +22,7 @@ func TestListsThatMeet(t *testing.T) {
 
 // A copy of a machine knows what its original knew, and no more.
 func TestACloneGoesOnFromItsSnapshot(t *testing.T) {
-	var story Scenario
-	for _, s := range Scenarios() {
-		if s.Name == "vm-clone" {
-			story = s
-		}
-	}
-	r := Run(story.Config)
+	r := Run(story(t, "vm-clone").Config)
 	require.Equal(t, UnsafeUnfenced, r.Verdict)
 	require.Equal(t, 1, r.Stats.Rejected, "the copy wrote once more, and found out")
 	require.Equal(t, 1, r.Stats.LostUpdates)

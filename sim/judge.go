@@ -131,7 +131,7 @@ func (w *world) checkTaken(a *attempt) {
 	a.handed, a.relied = w.now, w.trueTime(a.client, a.until)
 	now := w.local(a.client)
 	if now >= a.until {
-		w.violate(Exclusion, a, nil, "%s was handed its lease %v after its validity had ended", w.label(a), now.Sub(a.until))
+		w.violate(Exclusion, a, nil, "%s was handed its lease %s after its validity had ended", w.label(a), shortTime(Time(now.Sub(a.until))))
 		return
 	}
 	w.checkAlone(a)
@@ -148,8 +148,8 @@ func (w *world) checkAlone(a *attempt) {
 		}
 		until := min(w.trueTime(a.client, a.until), w.trueTime(b.client, b.until))
 		w.judge.overlapped = max(w.judge.overlapped, time.Duration(until-w.now))
-		w.violate(Exclusion, b, a, "%s holds the lock while %s relies on it for another %v", w.label(a), w.label(b),
-			time.Duration(until-w.now))
+		w.violate(Exclusion, b, a, "%s has the lock from %s on, while %s relies on it until %s", w.label(a), shortTime(w.now), w.label(b),
+			shortTime(until))
 	}
 }
 
@@ -171,7 +171,7 @@ func (w *world) checkBacked(a *attempt) {
 	}
 	if backing < a.majority() {
 		w.violate(Backing, a, nil, "%s relies on its lease for another %v, but only %d of %d nodes keep it for so long",
-			w.label(a), time.Duration(until-w.now), backing, len(a.client.members))
+			w.label(a), shortTime(until-w.now), backing, len(a.client.members))
 	}
 }
 
@@ -185,7 +185,7 @@ func (w *world) renewed(a *attempt, before protocol.Instant) {
 	}
 	a.relied = w.trueTime(a.client, a.until)
 	if now := w.local(a.client); before < now {
-		w.violate(Exclusion, a, nil, "%s: a lease that had ended %v before came back", w.label(a), now.Sub(before))
+		w.violate(Exclusion, a, nil, "%s: a lease that had ended %s before came back", w.label(a), shortTime(Time(now.Sub(before))))
 	}
 	w.checkAlone(a)
 	w.checkBacked(a)
@@ -233,8 +233,8 @@ func (w *world) checkCounted(a *attempt, called *call, m *message) {
 	n := w.serverOf(int(m.node))
 	a.servers |= 1 << n.id
 	if m.handled > n.lostAt && m.handled < n.lostUntil {
-		w.violate(Quarantine, a, nil, "%s: the grant of %s counted, which forgot another's that its holder may rely on for another %v",
-			w.label(a), name("n", n.id), time.Duration(n.lostUntil-m.handled))
+		w.violate(Quarantine, a, nil, "%s: the grant of %s counted, which forgot another's that its holder may rely on for another %s",
+			w.label(a), name("n", n.id), shortTime(n.lostUntil-m.handled))
 	}
 }
 
@@ -254,8 +254,8 @@ func (w *world) checkFinished(a *attempt) {
 		n := w.serverOf(i)
 		local := n.expiryClock().read(w.now)
 		if n.held(local) && n.owner == a.owner && n.down == 0 && n.lostAt < a.started && !w.cfg.Without.Has(FreshOwner) && a.strays>>n.id&1 == 0 {
-			w.violate(Leftovers, a, nil, "%s is done, but %s keeps its grant for another %v", w.label(a), name("n", i),
-				time.Duration(n.until-local))
+			w.violate(Leftovers, a, nil, "%s is done, but %s keeps its grant for another %s", w.label(a), name("n", i),
+				shortTime(Time(n.until-local)))
 		}
 	}
 }

@@ -33,12 +33,14 @@ const (
 )
 
 // draw gives the SVG, and the legend of the faults in it.
-func (w *world) draw() (svg string, legend []string) {
-	p := &picture{}
+func (r *Report) draw() (svg string, legend []string) {
+	w, p := r.world, &picture{}
 	p.layOut(w)
-	height := pictureTop + rowHeight*len(p.rows) + 30
-	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %d %d" role="img" xmlns="http://www.w3.org/2000/svg">`, pictureWidth, height)
-	p.b.WriteString(`<title>Who held the lock, and which node had granted to whom, over time</title>` + hatching)
+	height := p.height()
+	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %d %d" width="%d" height="%d" role="img" xmlns="http://www.w3.org/2000/svg">`,
+		pictureWidth, height, pictureWidth, height)
+	fmt.Fprintf(&p.b, `<title>Who held the lock, and which node had granted to whom, over time</title><desc>%s</desc>%s`,
+		html.EscapeString(r.Headline()), hatching)
 	p.grid(height)
 	for i, b := range mergeAsking(w.rec.bars) {
 		if i < drawnBars {
@@ -46,7 +48,12 @@ func (w *world) draw() (svg string, legend []string) {
 		}
 	}
 	p.overlaps(w, height)
-	for _, m := range w.rec.marks {
+	if r.Told() {
+		p.arrows(w.rec, r.slice())
+	}
+	marks := slices.Clone(w.rec.marks)
+	slices.SortStableFunc(marks, func(a, b mark) int { return int(b2u(a.kind == "rejected")) - int(b2u(b.kind == "rejected")) })
+	for _, m := range marks {
 		if text := p.mark(m, height); text != "" {
 			legend = append(legend, text)
 		}
@@ -55,7 +62,36 @@ func (w *world) draw() (svg string, legend []string) {
 	return p.b.String(), legend
 }
 
-const hatching = `<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.2" height="6" class="ink"/></pattern></defs>`
+func (p *picture) height() int { return pictureTop + rowHeight*len(p.rows) + 30 }
+
+// arrows draws the messages of a causal slice: from what made a client, a node or
+// the resource do something to where it did.
+func (p *picture) arrows(rec *recording, story []Note) {
+	for _, n := range story {
+		y2, ok := p.y(n.Who)
+		if !ok {
+			continue
+		}
+		for _, c := range n.Causes {
+			from := &rec.notes[c-1]
+			y1, ok := p.y(from.Who)
+			if !ok || from.Who == n.Who || from.Fault {
+				continue
+			}
+			x1, x2 := p.x(from.At), p.x(n.At)
+			y1, y2 := y1+rowHeight/2, y2+rowHeight/2
+			if y1 < y2 {
+				y1, y2 = y1+9, y2-9
+			} else {
+				y1, y2 = y1-9, y2+9
+			}
+			fmt.Fprintf(&p.b, `<line class="arrow" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" marker-end="url(#tip)"><title>%s %s, so %s %s</title></line>`,
+				x1, y1, x2, y2, html.EscapeString(from.Who), html.EscapeString(from.Text), html.EscapeString(n.Who), html.EscapeString(n.Text))
+		}
+	}
+}
+
+const hatching = `<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.2" height="6" class="ink"/></pattern></defs>`
 
 // layOut finds the rows, and the scale of time.
 func (p *picture) layOut(w *world) {
@@ -207,7 +243,7 @@ func (p *picture) bar(b bar) {
 		fmt.Fprintf(&p.b, `<rect fill="url(#hatch)" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="3"/>`, x1, top, max(1.5, x2-x1), height)
 	}
 	if label != "" && x2-x1 > 7*float64(len(label)) {
-		fmt.Fprintf(&p.b, `<text class="in in-%s" x="%.1f" y="%.1f">%s</text>`, b.kind, x1+5, y+21, html.EscapeString(label))
+		fmt.Fprintf(&p.b, `<text class="in in-%s" x="%.1f" y="%.1f">%s</text>`, b.kind, x1+8, y+21, html.EscapeString(label))
 	}
 	p.b.WriteString("</g>")
 }

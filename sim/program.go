@@ -122,8 +122,7 @@ func (w *world) write(c *client, a *attempt) {
 	w.signal(c.id, "writes")
 	slow := w.stores[c.id].slow
 	w.stats.Writes++
-	w.noteWrite(a, "writes to the resource")
-	w.push(evArrive, c.id, a.id, 0, w.now+Time(w.cfg.Latency)+Time(slow))
+	w.push(evArrive, c.id, a.id, w.noteWrite(a), w.now+Time(w.cfg.Latency)+Time(slow))
 }
 
 // unlock is the program's call of Unlock.

@@ -123,15 +123,26 @@ func (r *Report) Broken() *Violation {
 	return nil
 }
 
-// Story is what led to the first breach, in order of time; with no breach, the
-// events of the run. It needs Config.Record.
+// Story is what led to the first breach, in order of time, or with no breach to the
+// first update that was lost without tokens; with neither, the events of the run.
+// It needs Config.Record.
 func (r *Report) Story() []Note {
-	rec := r.world.rec
-	if rec == nil {
+	if r.world.rec == nil {
 		return nil
 	}
-	if v := r.Broken(); v != nil {
-		return rec.slice(v.note)
+	if story := r.slice(); story != nil {
+		return story
 	}
-	return rec.notes
+	return r.world.rec.notes
+}
+
+// Told says that the story is of something that went wrong.
+func (r *Report) Told() bool { return r.world.rec != nil && r.slice() != nil }
+
+// slice is the causal slice of what went wrong.
+func (r *Report) slice() []Note {
+	if v := r.Broken(); v != nil {
+		return r.world.rec.slice(v.note)
+	}
+	return r.world.rec.slice(r.world.rec.focus)
 }

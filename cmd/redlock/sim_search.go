@@ -179,15 +179,31 @@ something, and shows what each defence is for.
 
 // runFlags name a run: a file that was stored, or a seed of the swarm.
 type runFlags struct {
-	seed    uint64
-	without string
-	page    string
+	seed     uint64
+	without  string
+	pictures pictureFlags
+	asJSON   bool
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Uint64Var(&f.seed, "seed", 0, "the world of that seed of the swarm")
 	cmd.Flags().StringVar(&f.without, "without", "", "leave out `DEFENCES`, by the names that mutants prints")
-	cmd.Flags().StringVar(&f.page, "html", "", "write a page with a picture to `FILE`")
+	f.pictures.add(cmd)
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
+}
+
+// show tells of the run as the flags say.
+func (f *runFlags) show(out io.Writer, r *sim.Report, title string) error {
+	if f.asJSON {
+		if err := printJSON(out, r.Replay()); err != nil {
+			return err
+		}
+	} else {
+		tellRun(out, r)
+	}
+	return f.pictures.write(
+		func(w io.Writer) error { return r.WriteHTML(w, title, "") },
+		func(w io.Writer) error { return r.WriteSVG(w, title) })
 }
 
 // config gives the run, and the hash that it should have, if one is known.
@@ -233,12 +249,8 @@ func newSimReplay() *cobra.Command {
 			}
 			cfg.Record = true
 			r := sim.Run(cfg)
-			tellRun(cmd.OutOrStdout(), &r)
-			if f.page != "" {
-				write := func(w io.Writer) error { return r.WriteHTML(w, fmt.Sprintf("Seed %d", cfg.Seed), "") }
-				if err := createFile(f.page, write); err != nil {
-					return err
-				}
+			if err := f.show(cmd.OutOrStdout(), &r, fmt.Sprintf("Seed %d", cfg.Seed)); err != nil {
+				return err
 			}
 			if now := fmt.Sprintf("%016x", r.Hash); hash != "" && hash != now {
 				return &exitError{status: exitNotRepeated, err: fmt.Errorf("the hash is %s, and was %s", now, hash)}
@@ -269,16 +281,14 @@ as the same promise breaks, and tells the story that is left.
 				return usageError("this run breaks no promise: there is nothing to shrink")
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%d of %d faults are needed, and %d of %d events (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
-			for _, fault := range s.Report.Config.Faults {
-				fmt.Fprintf(out, "  fault  %v\n", fault)
-			}
-			tellRun(out, &s.Report)
-			if f.page != "" {
-				write := func(w io.Writer) error { return s.Report.WriteHTML(w, "The smallest run that breaks it", "") }
-				if err := createFile(f.page, write); err != nil {
-					return err
+			if !f.asJSON {
+				fmt.Fprintf(out, "%d of %d faults are needed, and %d of %d events (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
+				for _, fault := range s.Report.Config.Faults {
+					fmt.Fprintf(out, "  fault  %v\n", fault)
 				}
+			}
+			if err := f.show(out, &s.Report, "The smallest run that breaks it"); err != nil {
+				return err
 			}
 			if store != "" {
 				return storeRun(store, &s.Report)
