@@ -108,52 +108,51 @@ func (q *queue) refill() {
 // share a cache line or two.
 type heap []event
 
-func (q *heap) push(e event) {
-	*q = append(*q, e)
-	h := *q
-	i := len(h) - 1
+func (h *heap) push(e event) {
+	*h = append(*h, e)
+	all := *h
+	i := len(all) - 1
 	for i > 0 {
 		up := (i - 1) / 4
-		if !e.before(&h[up]) {
+		if !e.before(&all[up]) {
 			break
 		}
-		h[i] = h[up]
+		all[i] = all[up]
 		i = up
 	}
-	h[i] = e
+	all[i] = e
 }
 
-func (q *heap) pop() event {
-	h := *q
-	top := h[0]
-	last := h[len(h)-1]
-	h = h[:len(h)-1]
-	*q = h
-	if len(h) > 0 {
-		h.sink(last)
+func (h *heap) pop() event {
+	top := (*h)[0]
+	last := len(*h) - 1
+	e := (*h)[last]
+	if *h = (*h)[:last]; last > 0 {
+		h.sink(e)
 	}
 	return top
 }
 
 // sink puts e in the root's place, or below.
-func (h heap) sink(e event) {
+func (h *heap) sink(e event) {
+	all := *h
 	i := 0
 	for {
 		child := 4*i + 1
-		if child >= len(h) {
+		if child >= len(all) {
 			break
 		}
 		least := child
-		for j := child + 1; j < min(child+4, len(h)); j++ {
-			if h[j].before(&h[least]) {
+		for j := child + 1; j < min(child+4, len(all)); j++ {
+			if all[j].before(&all[least]) {
 				least = j
 			}
 		}
-		if !h[least].before(&e) {
+		if !all[least].before(&e) {
 			break
 		}
-		h[i] = h[least]
+		all[i] = all[least]
 		i = least
 	}
-	h[i] = e
+	all[i] = e
 }
