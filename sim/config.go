@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -35,6 +36,10 @@ type Config struct {
 	RatesPPM               int64 // each clock's rate is drawn from that much either way
 	WallSpread             time.Duration
 	TakesLong              time.Duration // from the win until the user runs, on average
+	NoQueues               bool          // no node keeps queues of waiters
+	DeafPPM                int64         // how many of the nodes' calls to waiters get lost, in millionths
+	Strict                 bool          // redlock.Options.StrictOrder
+	Handoffs               int           // redlock.Options.LocalHandoffs; negative for none
 	Work                   Work          // of every client
 	Plans                  []Work        // of each client, instead of Work
 	Alias                  bool          // the last node is the first, under another name
@@ -65,6 +70,7 @@ type Work struct {
 	ExtendBy   time.Duration // it extends its lease by that, once
 	Patience   time.Duration // it stops waiting after so long
 	Idle       bool          // it does nothing by itself
+	Users      int           // how many goroutines of the client want the lock; default 1
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -89,6 +95,7 @@ func (c *Config) fill() {
 	setDefault(&c.Quorum, protocol.Majority(c.Nodes))
 	setDefault(&c.Latency, time.Millisecond)
 	setDefault(&c.TakesLong, c.Latency/16)
+	setDefault(&c.Handoffs, redlock.DefaultLocalHandoffs)
 	setDefault(&c.Limit, time.Hour)
 	setDefault(&c.MaxEvents, 10*million)
 	setDefault(&c.Work.Hold, 10*c.Latency)
@@ -138,6 +145,8 @@ func (c *Config) protocolConfig() protocol.Config {
 		RetryMin:    c.RetryMin,
 		RetryMax:    c.RetryMax,
 		OutageWait:  c.OutageWait,
+		Strict:      c.Strict,
+		Queues:      !c.NoQueues && slices.ContainsFunc(c.Kinds, func(k Kind) bool { return kinds[k].queues }),
 		Without:     protocol.Defence(c.Without),
 	}
 	if c.Without.Has(MajorityQuorum) {

@@ -82,6 +82,7 @@ type Fault struct {
 // events are the points of a client's life at which a fault can strike.
 var events = []string{
 	"asks", "starts", "confirms", "wins", "takes", "checks", "writes", "renews", "unlocks", "fails", "loses",
+	"queues", "called", "passes",
 }
 
 func name(letter string, i int) string {

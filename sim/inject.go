@@ -213,7 +213,7 @@ func (w *world) kill(c *client) {
 	c.down++
 	c.epoch++
 	c.gen++
-	c.inbox, c.active, c.current, c.state = nil, nil, nil, thinking
+	c.inbox, c.active, c.current, c.state, c.line, c.shared = nil, nil, nil, thinking, nil, false
 }
 
 func (w *world) strikeNode(f *Fault, n *node) {

@@ -205,7 +205,7 @@ func (w *world) endHold(a *attempt) {
 
 // checkHandled judges what a node just did.
 func (w *world) checkHandled(n *node, before *record, m *message) {
-	a := w.attempts[m.attempt-1]
+	a := w.attempts[m.attempt-1].last()
 	if n.owner == before.owner && n.until < before.until && a.taken && !a.over {
 		w.checkBacked(a)
 	}
@@ -253,7 +253,7 @@ func (w *world) checkFinished(a *attempt) {
 	for i := range w.nodes {
 		n := w.serverOf(i)
 		local := n.expiryClock().read(w.now)
-		if n.held(local) && n.owner == a.owner && n.down == 0 && n.lostAt < a.started && !w.cfg.Without.Has(FreshOwner) && a.strays>>n.id&1 == 0 {
+		if n.held(local) && n.owner == a.owner && n.down == 0 && n.lostAt < a.started && !w.cfg.Without.Has(FreshOwner) && !w.cfg.Without.Has(YieldOwner) && a.strays>>n.id&1 == 0 {
 			w.violate(Leftovers, a, nil, "%s is done, but %s keeps its grant for another %s", w.label(a), name("n", i),
 				shortTime(Time(n.until-local)))
 		}

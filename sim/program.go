@@ -24,6 +24,13 @@ func (w *world) span(c *client, mean time.Duration) time.Duration {
 func (w *world) idle(c *client) {
 	w.become(c, thinking)
 	c.current = nil
+	if c.work.Users > 1 {
+		w.thinkInLine(c)
+		if len(c.line) > 0 {
+			w.user(c, evLock, 0)
+		}
+		return
+	}
 	if c.work.Idle || w.closing || c.work.Times > 0 && c.leases >= c.work.Times {
 		return
 	}
@@ -36,7 +43,7 @@ func (w *world) lock(c *client) {
 		return
 	}
 	c.waiter = protocol.Waiter{Config: c.cfg}
-	c.asked = w.now
+	c.asked, c.place, c.owner = c.stepForward(w.now), place{}, 0
 	w.signal(c.id, "asks")
 	w.begin(c)
 	w.patience(c)
@@ -131,6 +138,9 @@ func (w *world) unlock(c *client) {
 	if a.renewing && c.work.ExtendBy > 0 {
 		a.renewing = false
 	}
+	if w.pass(c) || a.over {
+		return
+	}
 	w.become(c, unlocking)
 	w.noteAttempt(a, "unlocks")
 	w.step(a, protocol.Input{Kind: protocol.Relinquish})
@@ -159,8 +169,10 @@ func (w *world) nudge(c *client) {
 	}
 	switch c.state {
 	case thinking:
-		c.gen++
-		w.lock(c)
+		if c.work.Users <= 1 || len(c.line) > 0 {
+			c.gen++
+			w.lock(c)
+		}
 	case waiting:
 		c.gen++
 		w.begin(c)

@@ -124,6 +124,14 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 	}
 }
 
+// noteCall tells that a key is set aside.
+func (w *world) noteCall(n *node, p place, note int32) {
+	if w.rec == nil {
+		return
+	}
+	n.lastEvent = w.add(name("n", n.id), "sets the key aside for "+name("c", int(p.client)), note)
+}
+
 func (w *world) lengthenBar(n *node) {
 	if n.bar > 0 {
 		w.rec.bars[n.bar-1].to = n.expires(w.now)
@@ -170,7 +178,11 @@ func (w *world) noteWon(a *attempt) {
 	}
 	causes := append([]int32{a.note, a.client.note}, a.notes...)
 	a.client.note = 0
-	a.note = w.add(w.label(a), fmt.Sprintf("wins with token %s, valid for %s", brief(a.token), shortTime(Time(a.until.Sub(w.local(a.client))))), causes...)
+	verb := "wins"
+	if a.passed {
+		verb = "goes on for its next user"
+	}
+	a.note = w.add(w.label(a), verb+fmt.Sprintf(" with token %s, valid for %s", brief(a.token), shortTime(Time(a.until.Sub(w.local(a.client))))), causes...)
 }
 
 func (w *world) noteTaken(a *attempt) {

@@ -42,6 +42,8 @@ type Stats struct {
 	GaveUp      int           `json:"gave_up"`
 	Cancelled   int           `json:"cancelled"`
 	Losses      int           `json:"losses"`
+	Calls       int           `json:"calls"`  // of nodes to waiters
+	Passed      int           `json:"passed"` // leases, to the next user of a client
 	Renewals    int           `json:"renewals"`
 	Faults      int           `json:"faults"`
 	Lost        int           `json:"messages_lost"`

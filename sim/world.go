@@ -22,6 +22,7 @@ type world struct {
 	blank    []message // not used yet
 	free     []uint32
 	attempts []*attempt
+	places   []place   // by the number of the waiter, from 1
 	fresh    []attempt // not used yet
 	spare    []engine  // of attempts that are finished
 	resource resource
@@ -128,8 +129,15 @@ func (w *world) boot(c *client) {
 	c.guards = protocol.NewGuards(c.cfg)
 	c.waiter = protocol.Waiter{Config: c.cfg}
 	w.become(c, thinking)
-	if !c.work.Idle && !w.closing {
+	if c.work.Idle || w.closing {
+		return
+	}
+	if c.work.Users <= 1 {
 		w.user(c, evLock, c.work.Start)
+		return
+	}
+	for range c.work.Users {
+		w.push(evJoin, c.id, 0, c.epoch, w.now+Time(c.work.Start))
 	}
 }
 
@@ -220,7 +228,7 @@ func (w *world) stale(c *client, e event) bool {
 	case evAlarm:
 		a := w.attempts[e.a-1]
 		return a.finished || a.epoch != c.epoch || e.b != a.alarmGen
-	case evWrite:
+	case evWrite, evJoin:
 		return e.b != c.epoch
 	}
 	return e.a != c.gen || e.b != c.epoch
@@ -230,6 +238,8 @@ func (w *world) program(c *client, e event) {
 	switch e.kind {
 	case evLock:
 		w.lock(c)
+	case evJoin:
+		w.arriveInLine(c)
 	case evRetry:
 		w.begin(c)
 		w.patience(c)
@@ -291,6 +301,7 @@ func (w *world) close() {
 	w.closing, w.closedAt = true, w.now
 	for i := range w.clients {
 		c := &w.clients[i]
+		c.line = nil
 		switch {
 		case c.down+c.paused+c.suspended > 0:
 		case c.state == acquiring || c.state == waiting:

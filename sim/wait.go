@@ -1,0 +1,153 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
+)
+
+// place is a waiter's place in the queue of a node that keeps one.
+type place struct {
+	waiter uint32 // one call of Lock, over all its attempts; zero for none
+	since  int64  // when it began to wait, by its wall clock in microseconds
+	hold   time.Duration
+	client int16
+}
+
+// attend answers a request as handle does, and keeps the queue of the key. The
+// queue hangs on the grant, or the setting aside, whose end its waiters wait for:
+// if that expires, it is gone. listens says whether a waiter's process is still
+// connected. next is the waiter that a release set the key aside for.
+func (n *node) attend(now Time, owner uint32, req *protocol.Request, p place, without Defence, listens func(*node, place) bool) (answer reply, next place) {
+	local := n.expiryClock().read(now)
+	if n.aside != 0 && without.Has(ReservationEnds) {
+		n.until = max(n.until, local+1)
+	}
+	if local >= n.until {
+		n.queue, n.aside = n.queue[:0], 0
+	}
+	if n.aside != 0 && req.Op == protocol.Acquire && n.aside != p.waiter {
+		answer = reply{counter: n.counter, queued: n.enqueue(p)}
+		n.show(now, &answer)
+		return answer, next
+	}
+	held := n.held(local)
+	answer = n.handle(now, owner, req, without)
+	switch {
+	case req.Op == protocol.Acquire && !answer.granted && n.held(local):
+		answer.queued = n.enqueue(p)
+	case req.Op == protocol.Release && held && n.owner == 0:
+		next = n.setAside(local, listens)
+	}
+	return answer, next
+}
+
+// longestQueue bounds the places that a node keeps for a key.
+const longestQueue = 100
+
+// enqueue keeps a waiter's place: first come, first served, by the waiters' clocks.
+func (n *node) enqueue(p place) bool {
+	if p.waiter == 0 {
+		return false
+	}
+	behind := len(n.queue)
+	for i, q := range n.queue {
+		if q.waiter == p.waiter {
+			return true
+		}
+		if q.since > p.since && i < behind {
+			behind = i
+		}
+	}
+	if len(n.queue) >= longestQueue {
+		return false
+	}
+	n.queue = slices.Insert(n.queue, behind, p)
+	return true
+}
+
+// setAside keeps a freed key for the oldest waiter that is still there.
+func (n *node) setAside(local int64, listens func(*node, place) bool) place {
+	for len(n.queue) > 0 {
+		p := n.queue[0]
+		n.queue = slices.Delete(n.queue, 0, 1)
+		if listens(n, p) {
+			n.aside, n.until = p.waiter, local+int64(p.hold)
+			return p
+		}
+	}
+	return place{}
+}
+
+// handle has a node answer a message, and gives the waiter that it is to call.
+func (w *world) handle(n *node, m *message) (next place) {
+	if !kinds[n.kind].queues || w.cfg.NoQueues {
+		m.reply = n.handle(w.now, m.owner, &m.req, w.cfg.Without)
+		return next
+	}
+	var p place
+	if m.waiter != 0 {
+		p = w.places[m.waiter-1]
+	}
+	m.reply, next = n.attend(w.now, m.owner, &m.req, p, w.cfg.Without, w.listens)
+	return next
+}
+
+// listens says whether a node takes a waiter's process for connected. It hears of
+// the end of one that dies, unless it cannot be reached.
+func (w *world) listens(n *node, p place) bool {
+	return w.clients[p.client].down == 0 || w.links[w.linkIndex(toNode, int(p.client), n.id)].cut > 0
+}
+
+// call tells a waiter that a key was set aside for it. The call is a message like
+// others, and may get lost besides.
+func (w *world) call(n *node, as int, p place, note int32) {
+	w.stats.Calls++
+	w.noteCall(n, p, note)
+	if w.choose.chance(w.linkIndex(toClient, int(p.client), as), w.cfg.DeafPPM) {
+		w.stats.Lost++
+		return
+	}
+	i, m := w.newMessage()
+	*m = message{client: p.client, node: int16(as), waiter: p.waiter, isReply: true, isCall: true, note: n.lastEvent}
+	w.transmit(i)
+}
+
+// called is a node's call, as it reaches a client.
+func (w *world) called(m *message) {
+	c := &w.clients[m.client]
+	seat := slices.Index(c.members, int(m.node))
+	if c.place.waiter != m.waiter || c.state != waiting && c.state != acquiring || seat < 0 {
+		return // it waits no longer
+	}
+	in := c.waiter.Woken(seat)
+	w.signal(c.id, "called")
+	if at := w.now + Time(in); c.state == waiting && at < c.retryAt {
+		w.retry(c, in)
+	}
+}
+
+// retry plans the next attempt, instead of one that was planned before.
+func (w *world) retry(c *client, in time.Duration) {
+	w.become(c, waiting)
+	c.retryAt = w.now + Time(max(0, in))
+	w.user(c, evRetry, in)
+	w.patience(c)
+}
+
+// takePlace readies a caller to wait in the nodes' queues, if it is to, and gives
+// the name that it waits by.
+func (w *world) takePlace(c *client) uint32 {
+	now := w.local(c)
+	lately := c.contended != 0 && now.Sub(c.contended) <= time.Second
+	if !c.waiter.Begin(lately) {
+		return 0
+	}
+	if c.place.waiter == 0 {
+		c.place = place{waiter: uint32(len(w.places) + 1), since: max(1, c.wall.read(w.now)/1000), hold: c.cfg.Hold(), client: int16(c.id)}
+		w.places = append(w.places, c.place)
+		w.signal(c.id, "queues")
+	}
+	return c.place.waiter
+}
