@@ -77,11 +77,12 @@ func tellSwarm(out io.Writer, s *sim.SwarmReport, without string) {
 		return
 	}
 	fmt.Fprintf(out, "VIOLATED by seed %d: %s: %s\n", s.Seed, s.Report.Broken().Invariant, s.Report.Broken().Text)
-	again := fmt.Sprintf("redlock sim replay --seed %d", s.Seed)
+	again := fmt.Sprintf("--seed %d", s.Seed)
 	if without != "" {
 		again += fmt.Sprintf(" --without %q", without)
 	}
-	fmt.Fprintf(out, "again: %s   (hash %016x)\n", again, s.Report.Hash)
+	fmt.Fprintf(out, "again: redlock sim replay %s --hash %016x\n", again, s.Report.Hash)
+	fmt.Fprintf(out, "smaller: redlock sim shrink %s\n", again)
 }
 
 func storeRun(path string, r *sim.Report) error {
@@ -270,14 +271,20 @@ func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, ha
 
 func newSimReplay() *cobra.Command {
 	var f runFlags
+	var hash string
 	cmd := &cobra.Command{
 		Use:   "replay [FILE]",
 		Short: "Run a stored run, or a seed of the swarm, again",
-		Long:  "replay runs it again, and tells what led to what broke. With a file it demands\nthe same hash.\n" + simExitHelp,
+		Long: `replay runs it again, and tells what led to what broke. It demands the hash that
+the file has, or --hash gives.
+` + simExitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, hash, err := f.config(cmd, args)
+			cfg, stored, err := f.config(cmd, args)
 			if err != nil {
 				return err
+			}
+			if hash == "" {
+				hash = stored
 			}
 			cfg.Record = true
 			r := sim.Run(cfg)
@@ -295,6 +302,7 @@ func newSimReplay() *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&hash, "hash", "", "the `HASH` that the run must have")
 	return cmd
 }
 
