@@ -23,5 +23,7 @@ var tagEscaper = strings.NewReplacer("%", "%25", "}", "%7D")
 // of lists the keys of a script in the order of lua/common.lua. The tombstone is
 // what bars an owner that has released.
 func (k keyNames) of(owner string) []string {
-	return []string{k.lock, k.fence, k.lock + ":released:" + owner}
+	return []string{k.lock, k.fence, k.tombstone(owner)}
 }
+
+func (k keyNames) tombstone(owner string) string { return k.lock + ":released:" + owner }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -80,6 +81,10 @@ type Node struct {
 	tombstone int64 // retention, in milliseconds
 	clock     redlock.Clock
 	identity  identity
+	life      life
+
+	stream *stream      // nil if one connection cannot carry all calls
+	apart  atomic.Int64 // submitted calls under way without a stream
 }
 
 var (
@@ -117,7 +122,11 @@ func New(client redis.UniversalClient, opts Options) *Node {
 	if n.own {
 		n.client = newClient(opts)
 	}
+	n.identity.life = &n.life
 	n.watch(opts.Proxied)
+	if c, ok := streamable(n.client); ok {
+		n.stream = newStream(n, c, opts.Proxied)
+	}
 	return n
 }
 
@@ -137,8 +146,13 @@ func (n *Node) watch(proxied bool) {
 // Name implements redlock.Node.
 func (n *Node) Name() string { return n.name }
 
-// Close ends the client that New made. It leaves a client of your own alone.
+// Close ends the calls that were submitted, with an error if they have no answer
+// yet, and the client that New made. It leaves a client of your own alone. A node
+// whose Submit was called must be closed before its client is.
 func (n *Node) Close() error {
+	if n.stream != nil {
+		n.stream.close()
+	}
 	if !n.own || n.client == nil {
 		return nil
 	}
@@ -212,7 +226,7 @@ func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, erro
 }
 
 // vote runs a script that grants or refuses. All of them take the owner first.
-func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner string, args ...any) (redlock.Vote, error) {
+func (n *Node) vote(ctx context.Context, op string, s *script, key, owner string, args ...any) (redlock.Vote, error) {
 	if err := n.check(key, owner); err != nil {
 		return redlock.Vote{}, n.explain(op, err)
 	}
@@ -220,6 +234,14 @@ func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner 
 	a, who, err := n.ask(ctx, s, newKeyNames(n.prefix, key).of(owner), args...)
 	if err != nil {
 		return redlock.Vote{}, n.explain(op, err)
+	}
+	return n.voteOf(a, who), nil
+}
+
+// voteOf makes a vote of a script's answer.
+func (n *Node) voteOf(a answer, who identified) redlock.Vote {
+	if n.durable {
+		who.age = 0
 	}
 	vote := redlock.Vote{
 		Granted:     a.yes,
@@ -233,7 +255,7 @@ func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner 
 	} else {
 		vote.Holder, vote.Remaining = a.holder(), a.left
 	}
-	return vote, nil
+	return vote
 }
 
 // check refuses what cannot be asked of any server.
@@ -258,7 +280,7 @@ type asked struct {
 }
 
 // ask runs a script and tells which server answered and how old that is.
-func (n *Node) ask(ctx context.Context, s *redis.Script, keys []string, args ...any) (answer, identified, error) {
+func (n *Node) ask(ctx context.Context, s *script, keys []string, args ...any) (answer, identified, error) {
 	got, err := within(ctx, n.clock, func() (asked, error) {
 		return n.askNow(ctx, s, keys, args)
 	})
@@ -272,7 +294,7 @@ func (n *Node) ask(ctx context.Context, s *redis.Script, keys []string, args ...
 // the client made a connection during a call that did not ask, then that call may
 // have reached another process than the one remembered, and is made again: the
 // operations are idempotent.
-func (n *Node) askNow(ctx context.Context, s *redis.Script, keys []string, args []any) (asked, error) {
+func (n *Node) askNow(ctx context.Context, s *script, keys []string, args []any) (asked, error) {
 	dialled := n.identity.dialledSoFar()
 	if !n.identity.mustAsk(dialled) {
 		sent := n.clock.Now()

@@ -15,14 +15,21 @@ import (
 var luaFiles embed.FS
 
 var (
-	acquireScript = loadScript("acquire")
-	confirmScript = loadScript("confirm")
-	extendScript  = loadScript("extend")
-	releaseScript = loadScript("release")
-	inspectScript = loadScript("inspect")
+	acquireScript = loadScript("acquire", 7)
+	confirmScript = loadScript("confirm", 5)
+	extendScript  = loadScript("extend", 5)
+	releaseScript = loadScript("release", 4)
+	inspectScript = loadScript("inspect", 1)
 )
 
-func loadScript(name string) *redis.Script {
+// script is a script with its text, to be sent where the server lacks it.
+type script struct {
+	*redis.Script
+	source    string
+	arguments int // how many it takes, beside its keys
+}
+
+func loadScript(name string, arguments int) *script {
 	var source strings.Builder
 	for _, file := range []string{"common", name} {
 		text, err := luaFiles.ReadFile("lua/" + file + ".lua")
@@ -31,7 +38,7 @@ func loadScript(name string) *redis.Script {
 		}
 		source.Write(text)
 	}
-	return redis.NewScript(source.String())
+	return &script{redis.NewScript(source.String()), source.String(), arguments}
 }
 
 // neverExpires is told as what remains of a key without an expiry. That is
@@ -52,7 +59,7 @@ type answer struct {
 
 // runScript makes one round trip, or a second one if the server does not have
 // the script yet: NOSCRIPT says that nothing was done, so that one is harmless.
-func runScript(ctx context.Context, c redis.Scripter, s *redis.Script, keys []string, args ...any) (answer, error) {
+func runScript(ctx context.Context, c redis.Scripter, s *script, keys []string, args ...any) (answer, error) {
 	values, err := s.Run(ctx, c, keys, args...).Slice()
 	if err != nil {
 		return answer{}, err
@@ -78,18 +85,7 @@ func parseAnswer(values []any) (answer, error) {
 			return answer{}, fmt.Errorf("unexpected %T in an answer", value)
 		}
 	}
-	a := answer{
-		yes:     numbers[0] == 1,
-		owner:   texts[owner],
-		fence:   uint64(numbers[2]),
-		counter: uint64(numbers[4]),
-		clock:   time.UnixMicro(numbers[5]).UTC(),
-		server:  server{runID: texts[runID], uptime: time.Duration(numbers[7]) * time.Second},
-	}
-	if a.owner != "" {
-		a.left = remaining(numbers[3])
-	}
-	return a, nil
+	return newAnswer(numbers, texts[owner], texts[runID]), nil
 }
 
 // remaining is how long a key that exists goes on to. In its last millisecond the

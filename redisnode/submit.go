@@ -1,0 +1,158 @@
+package redisnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/quorumlock/redlock"
+	"github.com/redis/go-redis/v9"
+)
+
+var _ redlock.Submitter = (*Node)(nil)
+
+// maxWaiting bounds the calls that a node has not answered yet.
+const maxWaiting = 16384
+
+var errTooMany = fmt.Errorf("%d calls wait for the server already", maxWaiting)
+
+// Submit implements redlock.Submitter. With a client for one server or for a
+// Sentinel group, calls share one ordered connection of their own; with any
+// other, each is made on its own, and the tombstones keep a late acquire from
+// undoing a release.
+func (n *Node) Submit(call *redlock.Call) {
+	if err := n.checkCall(call); err != nil {
+		n.finish(call, answer{}, identified{}, err)
+		return
+	}
+	if n.stream != nil {
+		n.stream.submit(call)
+		return
+	}
+	if n.apart.Add(1) > maxWaiting {
+		n.apart.Add(-1)
+		n.finish(call, answer{}, identified{}, errTooMany)
+		return
+	}
+	go func() {
+		defer n.apart.Add(-1)
+		n.callApart(call)
+	}()
+}
+
+// callApart makes a call by the simple methods.
+func (n *Node) callApart(call *redlock.Call) {
+	ctx, cancel := context.WithTimeout(context.Background(), call.Timeout)
+	defer cancel()
+	switch call.Op {
+	case redlock.OpAcquire:
+		call.Vote, call.Err = n.Acquire(ctx, redlock.AcquireRequest{Key: call.Key, Owner: call.Owner, TTL: call.TTL, Hint: call.Hint})
+	case redlock.OpConfirm:
+		call.Vote, call.Err = n.Confirm(ctx, redlock.ConfirmRequest{Key: call.Key, Owner: call.Owner, Fence: call.Fence, Token: call.Token})
+	case redlock.OpExtend:
+		call.Vote, call.Err = n.Extend(ctx, redlock.ExtendRequest{Key: call.Key, Owner: call.Owner, Fence: call.Fence, TTL: call.TTL})
+	default:
+		call.Err = n.Release(ctx, redlock.ReleaseRequest{Key: call.Key, Owner: call.Owner})
+	}
+	call.Done(call)
+}
+
+// checkCall refuses what cannot be asked of any server.
+func (n *Node) checkCall(call *redlock.Call) error {
+	if err := n.check(call.Key, call.Owner); err != nil {
+		return err
+	}
+	switch call.Op {
+	case redlock.OpAcquire, redlock.OpExtend:
+		if call.TTL <= 0 {
+			return errTTL
+		}
+	case redlock.OpConfirm:
+		if call.Token > redlock.MaxFence {
+			return errToken
+		}
+	case redlock.OpRelease:
+	default:
+		return fmt.Errorf("unknown operation %d", call.Op)
+	}
+	return nil
+}
+
+// finish fills in the outcome of a call and tells its caller.
+func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
+	call.Vote, call.Err = redlock.Vote{}, nil
+	switch {
+	case err != nil:
+		call.Err = n.explain(opNames[call.Op], err)
+	case call.Op != redlock.OpRelease:
+		call.Vote = n.voteOf(a, who)
+	}
+	call.Done(call)
+}
+
+var opNames = map[redlock.Op]string{
+	redlock.OpAcquire: "acquire",
+	redlock.OpConfirm: "confirm",
+	redlock.OpExtend:  "extend",
+	redlock.OpRelease: "release",
+}
+
+// scriptOf is the script of an operation.
+func scriptOf(op redlock.Op) *script {
+	switch op {
+	case redlock.OpAcquire:
+		return acquireScript
+	case redlock.OpConfirm:
+		return confirmScript
+	case redlock.OpExtend:
+		return extendScript
+	}
+	return releaseScript
+}
+
+// appendCall writes a call as a command: with the script's text if eval is set,
+// else with its digest.
+func (n *Node) appendCall(b []byte, call *redlock.Call, eval bool, mode string) []byte {
+	s := scriptOf(call.Op)
+	names := newKeyNames(n.prefix, call.Key)
+	b = appendArray(b, 6+s.arguments)
+	if eval {
+		b = appendBulk(appendBulk(b, "EVAL"), s.source)
+	} else {
+		b = appendBulk(appendBulk(b, "EVALSHA"), s.Hash())
+	}
+	b = appendBulk(b, "3")
+	b = appendBulk(b, names.lock)
+	b = appendBulk(b, names.fence)
+	b = appendBulk(b, names.tombstone(call.Owner))
+	b = appendBulk(b, mode)
+	b = appendBulk(b, call.Owner)
+	switch call.Op {
+	case redlock.OpAcquire:
+		b = appendNumber(b, uint64(milliseconds(call.TTL)))
+		b = appendNumber(b, min(call.Hint, redlock.MaxFence))
+		b = appendNumber(b, uint64(redlock.HintHorizon.Microseconds()))
+		b = appendNumber(b, redlock.MaxFence)
+		b = appendNumber(b, uint64(n.fence))
+	case redlock.OpConfirm:
+		b = appendNumber(appendNumber(b, call.Fence), call.Token)
+		b = appendNumber(b, uint64(n.fence))
+	case redlock.OpExtend:
+		b = appendNumber(appendNumber(b, call.Fence), uint64(milliseconds(call.TTL)))
+		b = appendNumber(b, uint64(n.fence))
+	case redlock.OpRelease:
+		b = appendBulk(appendNumber(b, uint64(n.tombstone)), names.channel)
+	}
+	return b
+}
+
+// streamable says whether one connection can carry all calls.
+func streamable(client redis.UniversalClient) (*redis.Client, bool) {
+	c, ok := client.(*redis.Client)
+	if !ok || c.Options().StreamingCredentialsProvider != nil {
+		return nil, false // it signs in again on a connection while that is in use
+	}
+	return c, true
+}
+
+var errClosed = errors.New("the node is closed")
