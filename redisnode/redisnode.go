@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +78,7 @@ type Node struct {
 
 	name      string
 	prefix    string
+	wakes     string // what the channels begin with on which waiters are called
 	durable   bool
 	fence     int64 // retention, in milliseconds
 	tombstone int64 // retention, in milliseconds
@@ -115,6 +118,7 @@ func New(client redis.UniversalClient, opts Options) *Node {
 	if n.clock == nil {
 		n.clock = redlock.SystemClock()
 	}
+	n.wakes = n.prefix + "wake:"
 	n.name = orDefault(opts.Name, defaultName(client, opts))
 	if n.invalid = validate(client, opts); n.invalid != nil {
 		return n
@@ -168,8 +172,7 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 		return redlock.Vote{}, n.explain("acquire", errTTL)
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
-		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence),
-		redlock.HintHorizon.Microseconds(), uint64(redlock.MaxFence), n.fence)
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), n.fence, "1", "", "")
 }
 
 // Confirm implements redlock.Node.
@@ -188,15 +191,14 @@ func (n *Node) Extend(ctx context.Context, req redlock.ExtendRequest) (redlock.V
 	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), n.fence)
 }
 
-// Release implements redlock.Node. Besides freeing the key it publishes the owner
-// on the key's channel, if the owner held it.
+// Release implements redlock.Node.
 func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	if err := n.check(req.Key, req.Owner); err != nil {
 		return n.explain("release", err)
 	}
 	names := newKeyNames(n.prefix, req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
-		return runScript(ctx, n.client, releaseScript, names.of(req.Owner), "", req.Owner, n.tombstone, names.channel)
+		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1").Err()
 	})
 	if err != nil {
 		return n.explain("release", err)
@@ -253,7 +255,7 @@ func (n *Node) voteOf(a answer, who identified) redlock.Vote {
 	if a.yes {
 		vote.Fence = a.fence
 	} else {
-		vote.Holder, vote.Remaining = a.holder(), a.left
+		vote.Holder, vote.Remaining, vote.Queued = a.holder(), a.left, a.queued
 	}
 	return vote
 }
@@ -269,6 +271,8 @@ func (n *Node) check(key, owner string) error {
 		return errKeyLength
 	case owner == "":
 		return errors.New("the owner is empty")
+	case strings.ContainsAny(owner, "~:|"):
+		return fmt.Errorf("the owner %.40q has a character that an id cannot have", owner)
 	}
 	return nil
 }

@@ -53,32 +53,59 @@ func readAnswer(r *bufio.Reader, known string) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	switch {
-	case line[0] == '-':
+	var f fields
+	switch line[0] {
+	case '-':
 		return answer{}, replyError(line[1:])
-	case string(line) != "*8":
+	case ':':
+		return answer{}, nil // of a release
+	case '*':
+		f.n, err = strconv.Atoi(string(line[1:]))
+	}
+	if err != nil || f.n < 1 || f.n > maxFields {
 		return answer{}, fmt.Errorf("%w: %.40q", errNotRedis, line)
 	}
-	const owner, runID = 1, 6
-	var numbers [8]int64
-	var texts [8]string
-	for i := range numbers {
-		if i == owner || i == runID {
-			texts[i], err = readText(r, known)
+	for i := range f.n {
+		if isText(f.numbers[0], i, f.n) {
+			f.texts[i], err = readText(r, known)
 		} else {
-			numbers[i], err = readNumber(r, ':')
+			f.numbers[i], err = readNumber(r, ':')
 		}
 		if err != nil {
 			return answer{}, err
 		}
 	}
-	return newAnswer(numbers, texts[owner], texts[runID]), nil
+	return f.answer()
+}
+
+// readPush reads what a server sends unasked, and gives the message if it is one
+// of a channel.
+func readPush(r *bufio.Reader) (message string, err error) {
+	n, err := readNumber(r, '>')
+	if err != nil || n != 3 {
+		return "", errNotRedis // nothing else than the channel was subscribed to
+	}
+	kind, err := readText(r, "message")
+	if err != nil {
+		return "", err
+	}
+	if _, err = readText(r, ""); err != nil {
+		return "", err
+	}
+	if kind == "message" {
+		return readText(r, "")
+	}
+	_, err = readNumber(r, ':')
+	return "", err
 }
 
 func readNumber(r *bufio.Reader, kind byte) (int64, error) {
 	line, err := readLine(r)
 	if err != nil {
 		return 0, err
+	}
+	if line[0] == '-' {
+		return 0, replyError(line[1:])
 	}
 	if line[0] != kind {
 		return 0, fmt.Errorf("%w: %.40q", errNotRedis, line)
@@ -128,17 +155,79 @@ func readText(r *bufio.Reader, known string) (string, error) {
 	return string(bytes[:size]), err
 }
 
-func newAnswer(numbers [8]int64, owner, runID string) answer {
-	a := answer{
-		yes:     numbers[0] == 1,
-		owner:   owner,
-		fence:   uint64(numbers[2]),
-		counter: uint64(numbers[4]),
-		clock:   time.UnixMicro(numbers[5]).UTC(),
-		server:  server{runID: runID, uptime: time.Duration(numbers[7]) * time.Second},
+// skipReply reads a reply of any kind that a command without a script has.
+func skipReply(r *bufio.Reader) error {
+	line, err := readLine(r)
+	if err != nil {
+		return err
 	}
-	if owner != "" {
-		a.left = remaining(numbers[3])
+	text := string(line[1:])
+	switch line[0] {
+	case '-':
+		return replyError(text)
+	case '$', '=':
+		size, err := strconv.Atoi(text)
+		if err != nil || size > maxBulk {
+			return errNotRedis
+		}
+		if size < 0 {
+			return nil
+		}
+		_, err = r.Discard(size + 2)
+		return err
+	case '*', '%', '~', '>':
+		n, err := strconv.Atoi(text)
+		if err != nil || n > maxBulk {
+			return errNotRedis
+		}
+		if line[0] == '%' {
+			n *= 2
+		}
+		for range n {
+			if err := skipReply(r); err != nil {
+				return err
+			}
+		}
 	}
-	return a
+	return nil
+}
+
+// readOptional reads a string; an empty one stands for none.
+func readOptional(r *bufio.Reader) (string, error) {
+	first, err := r.Peek(2)
+	if err != nil {
+		return "", err
+	}
+	if first[0] == '_' || first[0] == '$' && first[1] == '-' {
+		_, err = readLine(r)
+		return "", err
+	}
+	return readText(r, "")
+}
+
+// readTime reads the answer to TIME.
+func readTime(r *bufio.Reader) (time.Time, error) {
+	line, err := readLine(r)
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch {
+	case line[0] == '-':
+		return time.Time{}, replyError(line[1:])
+	case string(line) != "*2":
+		return time.Time{}, errNotRedis
+	}
+	var parts [2]int64
+	for i := range parts {
+		if _, err = readNumber(r, '$'); err != nil {
+			return time.Time{}, err
+		}
+		if line, err = readLine(r); err != nil {
+			return time.Time{}, err
+		}
+		for _, digit := range line {
+			parts[i] = 10*parts[i] + int64(digit-'0')
+		}
+	}
+	return time.Unix(parts[0], 1000*parts[1]).UTC(), nil
 }

@@ -3,16 +3,17 @@ package redisnode
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 const (
@@ -33,8 +34,20 @@ const (
 type waiting struct {
 	call *redlock.Call
 	sent time.Duration // local instant of its submission
-	eval bool          // the server lacks the script
+	how  manner
+	hint uint64 // of a native acquire, as it was sent
 }
+
+// manner is how a call is made.
+type manner uint8
+
+const (
+	undecided manner = iota
+	native           // without a script
+	byDigest         // of the script
+	byText           // of the script, which the server lacks
+	toSettle         // after a native acquire whose fence was not above the counter
+)
 
 // stream carries the calls of a node over one connection, in order. Calls that
 // come while a write is under way go out together in the next one.
@@ -63,6 +76,19 @@ type stream struct {
 	conn    net.Conn  // nil while there is none
 	down    error     // why there is none, once that is known
 	overdue error     // why the connection was given up, if it was
+
+	ahead  atomic.Int64 // of the local clock, the server's when it was heard last, in nanoseconds
+	latest connection   // the connecting goroutine's
+
+	channel string // on which waiters of this stream are called, behind the node's prefix
+	wakesMu sync.Mutex
+	wakes   map[string]func() // by waiter
+}
+
+// connection is how the server knows one.
+type connection struct {
+	runID string
+	id    int64
 }
 
 func newStream(n *Node, client *redis.Client, proxied bool) *stream {
@@ -71,6 +97,7 @@ func newStream(n *Node, client *redis.Client, proxied bool) *stream {
 		node: n, client: client, clock: redlock.SystemClock(), proxied: proxied,
 		identity: identity{life: &n.life},
 		ctx:      ctx, cancel: cancel, wake: make(chan struct{}, 1),
+		channel: rand.Text(), wakes: make(map[string]func()),
 	}
 }
 
@@ -88,7 +115,7 @@ func (s *stream) submit(call *redlock.Call) {
 	s.queue = append(s.queue, waiting{call: call, sent: s.clock.Now()})
 	if !s.watched {
 		s.watched = true
-		time.AfterFunc(watchEvery, s.watch)
+		s.clock.AfterFunc(watchEvery, s.watch)
 	}
 	s.mu.Unlock()
 	s.rouse()
@@ -134,10 +161,13 @@ func (s *stream) run() {
 	for s.ctx.Err() == nil {
 		err := s.serve(func() { pause = redialMin })
 		s.fail(err)
+		rested := make(chan struct{})
+		timer := s.clock.AfterFunc(pause, func() { close(rested) })
 		select {
 		case <-s.ctx.Done():
-		case <-time.After(pause):
+		case <-rested:
 		}
+		timer.Stop()
 		pause = min(2*pause, redialMax)
 	}
 }
@@ -159,10 +189,10 @@ func (s *stream) serve(connected func()) error {
 
 	broken := make(chan error, 1)
 	go func() {
-		broken <- s.read(link.raw)
+		broken <- s.read(link)
 		_ = link.raw.Close()
 	}()
-	err = s.write(link.raw, broken)
+	err = s.write(link, broken)
 	_ = link.raw.Close()
 	if why := <-broken; why != nil && err == nil {
 		err = why
@@ -171,12 +201,8 @@ func (s *stream) serve(connected func()) error {
 }
 
 // write sends what is submitted until the connection breaks.
-func (s *stream) write(conn net.Conn, broken chan error) error {
+func (s *stream) write(to *link, broken chan error) error {
 	var buf []byte
-	mode := ""
-	if s.proxied {
-		mode = s.node.mode()
-	}
 	for {
 		select {
 		case err := <-broken:
@@ -188,18 +214,26 @@ func (s *stream) write(conn net.Conn, broken chan error) error {
 		runtime.Gosched()
 		s.mu.Lock()
 		buf = buf[:0]
-		for _, w := range s.queue[s.written:] {
-			buf = s.node.appendCall(buf, w.call, w.eval, mode)
+		for i := s.written; i < len(s.queue); i++ {
+			w := &s.queue[i]
+			if w.how == undecided && to.native.Load() && isNative(w.call) {
+				now := s.clock.Now() + time.Duration(s.ahead.Load())
+				w.how, w.hint = native, fenceHint(w.call, now)
+				buf = s.node.appendNative(buf, w.call, w.hint, now)
+				continue
+			}
+			w.how = max(w.how, byDigest)
+			buf = s.node.appendCall(buf, w.call, w.how, to)
 		}
 		s.written = len(s.queue)
 		s.mu.Unlock()
 		if len(buf) == 0 {
 			continue
 		}
-		if err := conn.SetWriteDeadline(time.Now().Add(callTimeout)); err != nil {
+		if err := to.raw.SetWriteDeadline(s.clock.Wall().Add(callTimeout)); err != nil {
 			return err
 		}
-		if _, err := conn.Write(buf); err != nil {
+		if _, err := to.raw.Write(buf); err != nil {
 			return err
 		}
 		if cap(buf) > 16*streamBuffer {
@@ -209,11 +243,20 @@ func (s *stream) write(conn net.Conn, broken chan error) error {
 }
 
 // read takes the answers in until the connection breaks.
-func (s *stream) read(conn net.Conn) error {
-	r := bufio.NewReaderSize(conn, streamBuffer)
+func (s *stream) read(to *link) error {
+	r := to.reader
 	for {
-		if _, err := r.Peek(1); err != nil {
+		first, err := r.Peek(1)
+		if err != nil {
 			return err
+		}
+		if first[0] == '>' {
+			message, err := readPush(r)
+			if err != nil {
+				return err
+			}
+			s.called(message)
+			continue
 		}
 		s.mu.Lock()
 		if s.written == 0 {
@@ -223,20 +266,17 @@ func (s *stream) read(conn net.Conn) error {
 		w := s.queue[0]
 		s.mu.Unlock()
 
-		a, err := readAnswer(r, w.call.Owner)
-		_, replied := err.(replyError)
-		if err != nil && !replied {
+		a, next, err := s.answer(r, w, to)
+		if _, replied := err.(replyError); err != nil && !replied {
 			return err
 		}
-		again := replied && !w.eval && strings.HasPrefix(err.Error(), "NOSCRIPT")
 		s.mu.Lock()
 		s.queue[0] = waiting{}
 		s.queue = s.queue[1:]
 		s.written--
+		again := next != w.how
 		if again {
-			// It did nothing. Later calls may overtake it, and the tombstone of a
-			// release bars it then.
-			w.eval = true
+			w.how = next
 			s.queue = append(s.queue, w)
 		}
 		s.mu.Unlock()
@@ -244,14 +284,54 @@ func (s *stream) read(conn net.Conn) error {
 			s.rouse()
 			continue
 		}
-		s.node.finish(w.call, a, s.identify(w, a, err), err)
+		s.remaining(&a)
+		s.node.finish(w.call, a, s.identify(w, a), err)
 	}
 }
 
-func (s *stream) identify(w waiting, a answer, err error) identified {
+// answer reads the answer to a call, and says how it must be made again if that
+// was not all.
+func (s *stream) answer(r *bufio.Reader, w waiting, to *link) (a answer, next manner, err error) {
+	if w.how != native {
+		a, err = readAnswer(r, w.call.Owner)
+		if _, replied := err.(replyError); replied && w.how == byDigest && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			return a, byText, err // it did nothing
+		}
+		return a, w.how, err
+	}
+	n, err := readNative(r, w.hint)
+	switch {
+	case err != nil:
+		return a, native, err
+	case n.refused != nil:
+		// It did nothing: all of a transaction is refused if the server does not
+		// know a part of it, or this user may not do one.
+		to.native.Store(false)
+		return a, byDigest, nil
+	case n.failed != nil || n.owner == w.call.Owner:
+		return a, byDigest, nil // the script finds out what is wrong
+	case n.yes && !n.raised:
+		return a, toSettle, nil
+	}
+	return n.answer, native, nil
+}
+
+// remaining works out what is left of a lock of which the server told only when
+// it ends, by what its clock was when it was heard last.
+func (s *stream) remaining(a *answer) {
+	now := s.clock.Now()
+	if !a.clock.IsZero() {
+		s.ahead.Store(a.clock.UnixNano() - int64(now))
+	}
+	if a.end != 0 {
+		a.left = max(time.Millisecond, time.Duration(a.end)*time.Microsecond-time.Duration(s.ahead.Load())-now)
+	}
+}
+
+func (s *stream) identify(w waiting, a answer) identified {
 	now := s.node.clock.Now()
 	sent := now - (s.clock.Now() - w.sent)
-	if s.proxied && err == nil && w.call.Op != redlock.OpRelease {
+	if a.server.uptime >= 0 || a.server.runID != "" {
 		return s.identity.learn(a.server, 0, sent, now)
 	}
 	return s.identity.onStream(sent, now)
@@ -300,79 +380,10 @@ func (s *stream) watch() {
 	s.queue = kept
 	s.watched = len(s.queue) > 0
 	if s.watched {
-		time.AfterFunc(watchEvery, s.watch)
+		s.clock.AfterFunc(watchEvery, s.watch)
 	}
 	s.mu.Unlock()
 	for _, w := range late {
 		s.node.finish(w.call, answer{}, identified{}, fmt.Errorf("not sent within %v", w.call.Timeout))
 	}
-}
-
-// link is a connection that go-redis has made and signed in to.
-type link struct {
-	raw    net.Conn
-	conn   *redis.Conn
-	client *redis.Client
-}
-
-func (l *link) close() {
-	_ = l.raw.Close()
-	_ = l.conn.Close()
-	_ = l.client.Close()
-}
-
-// dial has go-redis connect, so that credentials, databases, TLS and Sentinel are
-// its business, and takes the connection over.
-func (s *stream) dial() (*link, error) {
-	var raw net.Conn
-	opts := *s.client.Options()
-	dialer := opts.Dialer
-	opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dialer(ctx, network, addr)
-		raw = conn
-		return conn, err
-	}
-	opts.PoolSize, opts.MinIdleConns, opts.PipelinePoolSize = 1, 0, -1
-	opts.MaxRetries, opts.DialerRetries = -1, 1
-	opts.Protocol, opts.DisableIdentity, opts.ContextTimeoutEnabled = 2, true, true
-	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-
-	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
-	defer cancel()
-	l := &link{client: redis.NewClient(&opts)}
-	l.conn = l.client.Conn()
-	if err := s.handshake(ctx, l.conn); err != nil {
-		_ = l.conn.Close()
-		_ = l.client.Close()
-		return nil, err
-	}
-	l.raw = raw
-	return l, raw.SetDeadline(time.Time{})
-}
-
-// handshake learns who the server is and gives it the scripts.
-func (s *stream) handshake(ctx context.Context, c *redis.Conn) error {
-	sent := s.node.clock.Now()
-	text, err := c.Info(ctx, "server").Result()
-	who := server{uptime: -1}
-	switch {
-	case err == nil:
-		facts := parseInfo(text)
-		who = server{facts["run_id"], uptimeOf(facts)}
-		if who.uptime < 0 && !s.node.durable {
-			return replyError("NOUPTIME INFO shows no uptime")
-		}
-	case !isReply(err):
-		return err
-	case !s.node.durable && !strings.Contains(err.Error(), "not supported"):
-		return fmt.Errorf("NOINFO %w", err)
-	}
-	s.identity.learn(who, 0, sent, s.node.clock.Now())
-	for _, script := range []*script{acquireScript, confirmScript, extendScript, releaseScript} {
-		// If it may not be loaded, the first call sends it.
-		if err := script.Load(ctx, c).Err(); err != nil && !isReply(err) {
-			return err
-		}
-	}
-	return nil
 }

@@ -2,8 +2,10 @@ package redisnode
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
@@ -42,7 +44,7 @@ func (n *Node) Submit(call *redlock.Call) {
 
 // callApart makes a call by the simple methods.
 func (n *Node) callApart(call *redlock.Call) {
-	ctx, cancel := context.WithTimeout(context.Background(), call.Timeout)
+	ctx, cancel := n.clock.WithTimeout(context.Background(), call.Timeout)
 	defer cancel()
 	switch call.Op {
 	case redlock.OpAcquire:
@@ -67,6 +69,9 @@ func (n *Node) checkCall(call *redlock.Call) error {
 		if call.TTL <= 0 {
 			return errTTL
 		}
+		if w := call.Place.Waiter; w != "" && !isWaiter(w) {
+			return fmt.Errorf("the waiter %.40q is not %d hexadecimal digits", w, redlock.WaiterLength)
+		}
 	case redlock.OpConfirm:
 		if call.Token > redlock.MaxFence {
 			return errToken
@@ -90,6 +95,11 @@ func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
 	call.Done(call)
 }
 
+func isWaiter(id string) bool {
+	_, err := hex.DecodeString(id)
+	return err == nil && len(id) == redlock.WaiterLength
+}
+
 var opNames = map[redlock.Op]string{
 	redlock.OpAcquire: "acquire",
 	redlock.OpConfirm: "confirm",
@@ -110,30 +120,32 @@ func scriptOf(op redlock.Op) *script {
 	return releaseScript
 }
 
-// appendCall writes a call as a command: with the script's text if eval is set,
-// else with its digest.
-func (n *Node) appendCall(b []byte, call *redlock.Call, eval bool, mode string) []byte {
+// appendCall writes a call as a script's.
+func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link) []byte {
 	s := scriptOf(call.Op)
-	names := newKeyNames(n.prefix, call.Key)
 	b = appendArray(b, 6+s.arguments)
-	if eval {
+	if how != byDigest {
 		b = appendBulk(appendBulk(b, "EVAL"), s.source)
 	} else {
 		b = appendBulk(appendBulk(b, "EVALSHA"), s.Hash())
 	}
 	b = appendBulk(b, "3")
-	b = appendBulk(b, names.lock)
-	b = appendBulk(b, names.fence)
-	b = appendBulk(b, names.tombstone(call.Owner))
-	b = appendBulk(b, mode)
+	b = n.appendKey(b, call.Key, "", "")
+	b = n.appendKey(b, call.Key, fenceSuffix, "")
+	b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
+	b = appendBulk(b, to.mode)
 	b = appendBulk(b, call.Owner)
 	switch call.Op {
 	case redlock.OpAcquire:
 		b = appendNumber(b, uint64(milliseconds(call.TTL)))
 		b = appendNumber(b, min(call.Hint, redlock.MaxFence))
-		b = appendNumber(b, uint64(redlock.HintHorizon.Microseconds()))
-		b = appendNumber(b, redlock.MaxFence)
 		b = appendNumber(b, uint64(n.fence))
+		if how == toSettle {
+			b = appendBulk(b, "settle")
+		} else {
+			b = appendBulk(b, flag(!call.Ordered || !to.sealed))
+		}
+		b = appendPlace(b, call.Place, to.channel)
 	case redlock.OpConfirm:
 		b = appendNumber(appendNumber(b, call.Fence), call.Token)
 		b = appendNumber(b, uint64(n.fence))
@@ -141,9 +153,37 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, eval bool, mode string) 
 		b = appendNumber(appendNumber(b, call.Fence), uint64(milliseconds(call.TTL)))
 		b = appendNumber(b, uint64(n.fence))
 	case redlock.OpRelease:
-		b = appendBulk(appendNumber(b, uint64(n.tombstone)), names.channel)
+		if call.Ordered && to.sealed {
+			b = appendBulk(b, "")
+		} else {
+			b = appendNumber(b, uint64(n.tombstone))
+		}
+		b = appendBulk(b, n.wakes)
+		b = appendBulk(b, flag(call.Wake))
 	}
 	return b
+}
+
+func flag(is bool) string {
+	if is {
+		return "1"
+	}
+	return ""
+}
+
+// appendPlace writes a waiter and its place in the queue as lua/common.lua has it;
+// none, if it could not be called.
+func appendPlace(b []byte, p redlock.Place, channel string) []byte {
+	if p.Waiter == "" || channel == "" {
+		return appendBulk(appendBulk(b, ""), "")
+	}
+	b = appendBulk(b, p.Waiter)
+	var buf [128]byte
+	place := append(buf[:0], '|')
+	place = append(strconv.AppendUint(place, p.Since, 10), ';')
+	place = append(strconv.AppendInt(place, milliseconds(p.Hold), 10), ';')
+	place = append(append(place, channel...), ';')
+	return appendBulk(b, append(place, p.Waiter...))
 }
 
 // streamable says whether one connection can carry all calls.
