@@ -48,6 +48,10 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 	if req.Queue {
 		call.Place = a.place
 	}
+	// Nothing is acquired after a release, and what heals a lease may come behind
+	// a release that somebody else forced.
+	call.Ordered = req.First || req.Op == protocol.Release
+	call.Wake = req.Wake
 	c.list = append(c.list, call)
 }
 

@@ -92,7 +92,7 @@ func (ln *line) pop() *turn {
 	return t
 }
 
-// give up takes a turn out of its line; if it has been told already it reports
+// giveUp takes a turn out of its line; if it has been told already it reports
 // false.
 func (ls *lines) giveUp(ln *line, t *turn) bool {
 	ls.mu.Lock()

@@ -90,16 +90,18 @@ type AcquireRequest struct {
 //
 // When a release frees the key, the node sets it aside for the waiter that has
 // waited for longest, by Since, for as long as that waiter's Hold: until then it
-// refuses everybody else's acquires. An acquire with the waiter's Place ends
-// the setting aside, granted or not, and the waiter's place. A place lapses by
-// itself after Keep, unless an acquire renews it: a waiter that is gone delays
-// the others by one Hold at most.
+// refuses everybody else's acquires. That ends the waiter's place, and the
+// waiter's next acquire ends the setting aside. So a waiter that is gone delays
+// the others by one Hold at most. The queue hangs on the grant or the setting
+// aside that it waits for the end of: if that expires, it is gone.
 type Place struct {
-	Waiter string        // 32 hexadecimal digits, of one waiting caller, over all its attempts
+	Waiter string        // WaiterLength hexadecimal digits, of one waiting caller, over all its attempts
 	Since  uint64        // when it began to wait, by its wall clock in microseconds since 1970
 	Hold   time.Duration // how long a freed key is set aside for it
-	Keep   time.Duration // how long its place is kept after this request
 }
+
+// WaiterLength is how long the id of a waiter is.
+const WaiterLength = 32
 
 // ConfirmRequest asks a node to store a token under a grant.
 type ConfirmRequest struct {
@@ -140,7 +142,8 @@ type Vote struct {
 	Counter uint64
 
 	// Clock is the node's own clock as it handled the request; zero if it has
-	// none to show. It is compared only with its own earlier readings.
+	// none to show, or in a refusal if that would cost more. It is compared only
+	// with its own earlier readings.
 	Clock time.Time
 
 	// Incarnation names one life of the node's data, such as the run id of a
@@ -196,6 +199,16 @@ type Call struct {
 
 	// Timeout is after how long from Submit the answer is of no use any more.
 	Timeout time.Duration
+
+	// Ordered says of a release that all acquires of the owner were submitted
+	// before it, and of an acquire that it is submitted before any release of the
+	// owner. Since the server handles them in that order, it need not remember
+	// the owner for the sake of Node's rule 6.
+	Ordered bool
+
+	// Wake says of a release that the waiter which the key is set aside for shall
+	// be called. Without, it is set aside all the same.
+	Wake bool
 
 	Vote Vote  // of all but a release
 	Err  error // the outcome is unknown

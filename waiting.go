@@ -45,7 +45,6 @@ func (w *waiting) queue() error {
 		Waiter: hex.EncodeToString(id[:]),
 		Since:  uint64(max(1, g.clock.Wall().UnixMicro())),
 		Hold:   cfg.Hold(),
-		Keep:   cfg.Keep(),
 	}
 	w.call = make(chan struct{}, 1)
 	for i, n := range g.nodes {

@@ -55,9 +55,10 @@ type Node struct {
 
 	mu     sync.Mutex
 	table  *table
-	life   int           // counts the lives of the data, from 1
-	lostAt time.Duration // when the data was last lost, if life is above 1
-	epoch  time.Time     // the date at the clock's origin
+	wakes  map[string]func() // by waiter
+	life   int               // counts the lives of the data, from 1
+	lostAt time.Duration     // when the data was last lost, if life is above 1
+	epoch  time.Time         // the date at the clock's origin
 	skew   time.Duration
 	down   error
 	thawed chan struct{} // of a frozen node: closed when it goes on
@@ -68,6 +69,7 @@ type Node struct {
 var (
 	_ redlock.Node   = (*Node)(nil)
 	_ redlock.Prober = (*Node)(nil)
+	_ redlock.Waker  = (*Node)(nil)
 )
 
 // serials numbers the nodes of the process, so that two nodes given one name
@@ -166,9 +168,32 @@ func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	if err != nil {
 		return err
 	}
-	defer n.mu.Unlock()
-	n.table.release(now, req)
+	n.wake(n.table.release(now, req))
+	n.mu.Unlock()
 	return nil
+}
+
+// Watch implements redlock.Waker.
+func (n *Node) Watch(key, waiter string, wake func()) (stop func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.wakes == nil {
+		n.wakes = make(map[string]func())
+	}
+	n.wakes[waiter] = wake
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.wakes, waiter)
+		n.wake(n.table.leave(n.clock.Now(), key, waiter))
+	}
+}
+
+// wake calls a waiter, if there is one.
+func (n *Node) wake(waiter string) {
+	if wake := n.wakes[waiter]; wake != nil {
+		wake()
+	}
 }
 
 // Inspect implements redlock.Node.

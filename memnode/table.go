@@ -3,6 +3,7 @@ package memnode
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -23,6 +24,9 @@ type record struct {
 	fence   uint64        // of the last grant
 	until   time.Duration // when the last grant ends or ended
 	counter uint64        // the largest fence or token
+
+	asideFor string          // the waiter that the freed key is set aside for, until then
+	queue    []redlock.Place // of those who wait, the oldest first
 }
 
 func (n *Node) newTable() *table {
@@ -42,17 +46,24 @@ func (t *table) acquire(now time.Duration, req redlock.AcquireRequest) (redlock.
 	case r.heldBy(now, req.Owner):
 		r.lengthen(now, req.TTL)
 		return r.vote(true), nil
-	case r.held(now) || t.tombs.has(req.Key, req.Owner):
+	case r.held(now) || r.isAside(now) && r.asideFor != req.Place.Waiter:
+		v := r.refusal(now)
+		v.Queued = r.enqueue(req.Place)
+		return v, nil
+	case t.tombs.has(req.Key, req.Owner):
 		return r.refusal(now), nil
 	}
 	if r == nil {
 		r = new(record)
 	}
+	if !r.isAside(now) {
+		r.queue = nil
+	}
 	fence := max(r.counter+1, req.Hint)
 	if fence > redlock.MaxFence {
 		return redlock.Vote{}, fmt.Errorf("memnode: the fences of key %q are used up", req.Key)
 	}
-	*r = record{owner: req.Owner, fence: fence, counter: fence, until: now}
+	*r = record{owner: req.Owner, fence: fence, counter: fence, until: now, queue: r.queue}
 	r.lengthen(now, req.TTL)
 	t.records[req.Key] = r
 	return r.vote(true), nil
@@ -76,11 +87,15 @@ func (t *table) extend(now time.Duration, req redlock.ExtendRequest) redlock.Vot
 	return r.vote(true)
 }
 
-func (t *table) release(now time.Duration, req redlock.ReleaseRequest) {
+// release gives the waiter that is to be called, if there is one.
+func (t *table) release(now time.Duration, req redlock.ReleaseRequest) string {
 	t.tombs.add(req.Key, req.Owner)
-	if r := t.records[req.Key]; r.heldBy(now, req.Owner) {
-		r.owner, r.until = "", now
+	r := t.records[req.Key]
+	if !r.heldBy(now, req.Owner) {
+		return ""
 	}
+	r.owner, r.until = "", now
+	return r.setAside(now)
 }
 
 func (t *table) inspect(now time.Duration, key string) redlock.NodeState {
@@ -114,11 +129,63 @@ func (t *table) purge(now time.Duration) {
 	t.records = kept
 }
 
+// leave takes a waiter out of the queue. What was set aside for it goes to the
+// next, who is to be called.
+func (t *table) leave(now time.Duration, key, waiter string) string {
+	r := t.records[key]
+	if r == nil {
+		return ""
+	}
+	r.queue = slices.DeleteFunc(r.queue, func(p redlock.Place) bool { return p.Waiter == waiter })
+	if !r.isAside(now) || r.asideFor != waiter {
+		return ""
+	}
+	r.until = now
+	return r.setAside(now)
+}
+
+// setAside keeps the freed key for whoever has waited for longest.
+func (r *record) setAside(now time.Duration) string {
+	r.asideFor = ""
+	if len(r.queue) == 0 {
+		return ""
+	}
+	next := r.queue[0]
+	r.queue = r.queue[1:]
+	r.asideFor, r.until = next.Waiter, now+next.Hold
+	return next.Waiter
+}
+
+// enqueue keeps a place in the order of waiting.
+func (r *record) enqueue(p redlock.Place) bool {
+	if p.Waiter == "" {
+		return false
+	}
+	for _, q := range r.queue {
+		if q.Waiter == p.Waiter {
+			return true
+		}
+	}
+	behind, _ := slices.BinarySearchFunc(r.queue, p.Since, func(q redlock.Place, since uint64) int {
+		if q.Since <= since {
+			return -1
+		}
+		return 1
+	})
+	r.queue = slices.Insert(r.queue, behind, p)
+	return true
+}
+
 // The methods below that do not write take a nil record as that of a key never
 // granted.
 
 func (r *record) held(now time.Duration) bool {
 	return r != nil && r.owner != "" && now < r.until
+}
+
+// isAside says that the key is free, but only for the waiter it is set aside for.
+func (r *record) isAside(now time.Duration) bool {
+	return r != nil && r.owner == "" && r.asideFor != "" && now < r.until
 }
 
 func (r *record) heldBy(now time.Duration, owner string) bool {

@@ -176,7 +176,9 @@ var clockCases = []testCase{
 		}
 		last, start := v.Clock, v.Clock
 		for range 20 {
-			last = c.notBefore(last, c.acquire(key, newOwner(), long, 0).Clock)
+			if refusal := c.acquire(key, newOwner(), long, 0); !refusal.Clock.IsZero() {
+				last = c.notBefore(last, refusal.Clock)
+			}
 			last = c.notBefore(last, c.confirm(key, owner, v.Fence, v.Fence).Clock)
 			last = c.notBefore(last, c.extend(key, owner, v.Fence, long).Clock)
 			last = c.notBefore(last, c.inspect(key).Clock)

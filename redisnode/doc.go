@@ -7,28 +7,39 @@
 //
 //	node := redisnode.New(client, redisnode.Options{})
 //
-// Each operation is one Lua script and one round trip, and atomic. It runs on
-// Redis 5 and later (tested on 7.0), on what speaks the same protocol, and on
+// Each operation is one round trip, and atomic: a Lua script or, on Redis 7 and
+// later, a transaction of plain commands where a key is most likely free. It runs
+// on Redis 6.2 and later (tested on 7.0), on what speaks the same protocol, and on
 // miniredis in tests.
+//
+// A Locker's calls share one connection of their own and are answered in order, so
+// that concurrent callers share writes, reads and round trips, and a release
+// cannot be overtaken by its acquire. Over that connection the server calls
+// waiters, too. Clusters, and clients with streaming credentials, are used through
+// their pools.
 //
 // # What it writes
 //
 // With the default prefix, for a key "orders" and an owner of 32 digits:
 //
-//	redlock:{orders}                   "owner:fence"; lasts for the TTL
+//	redlock:{orders}                   "owner:fence:counter:end", and the queue of
+//	                                   those who wait; lasts for the TTL. "~waiter..."
+//	                                   while a freed key is set aside, some 60 ms
 //	redlock:{orders}:fence             the counter; lasts for FenceRetention after
 //	                                   its last use, or twice the TTL if longer
 //	redlock:{orders}:released:<owner>  a tombstone; lasts for TombstoneRetention
-//	redlock:{orders}:free              a channel: the owner, when it released
+//	redlock:wake:<client>              a channel, to call a client's waiters on
 //
 // A key may hold any bytes; '%' and '}' in it are written %25 and %7D. The braces
 // keep all its names in one slot of a cluster. Other data found under these names
 // is left alone: a string counts as a lock held by somebody unknown, and any other
 // type is an error.
 //
-// A key in use takes about 250 bytes of the server's memory, and every release
-// leaves a tombstone of about 200 bytes for a minute, also that of an attempt that
-// lost: at 1000 attempts a second that is 12 MB.
+// A key in use takes about 300 bytes of the server's memory. A release leaves a
+// tombstone of about 200 bytes for a minute where its acquire might come after it
+// otherwise: over pooled connections and through proxies, and where the user lacks
+// the right to client|kill, by which the node makes sure that its connection is
+// the only one.
 //
 // # What the server must be
 //
@@ -37,10 +48,11 @@
 // select for a database other than 0:
 //
 //	ACL SETUSER locks on >password ~redlock:* &redlock:* +hello +auth +info
-//	    +eval +evalsha +get +set +del +exists +pttl +pexpire +time +publish
+//	    +eval +evalsha +get +set +del +exists +pttl +pexpire +append +zadd +zscore
+//	    +time +publish
 //
-// Waiting for releases takes +subscribe as well, and [Node.Probe] tells more with
-// +config|get.
+// With these in addition it is faster: +multi +exec +client|id +client|kill
+// +script|load +subscribe +unsubscribe. [Node.Probe] tells more with +config|get.
 //
 // TTLs run on the server's wall clock. If that is set forward, locks end early; if
 // it is set back, they last longer. Let it be slewed, not stepped. Every vote

@@ -93,7 +93,7 @@ var explanations = []struct{ text, why string }{
 	{"OOM", "the server is out of memory (maxmemory)"},
 	{"MISCONF", "the server refuses writes because it cannot save to disk"},
 	{"NOREPLICAS", "the server refuses writes because it lacks replicas"},
-	{"unknown command", "the server lacks a command (is it Redis 5 or later?)"},
+	{"unknown command", "the server lacks a command (is it Redis 6.2 or later?)"},
 	{"connection reset", "the server closed the connection"},
 	{"redis: can't parse", "not a Redis reply; is another kind of server on this port?"},
 	{"redis: invalid reply", "not a Redis reply; is another kind of server on this port?"},

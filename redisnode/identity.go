@@ -32,6 +32,7 @@ const uptimeSlack = time.Second
 type identity struct {
 	dials  *dials // nil if dials cannot tell
 	shared bool   // many processes answer in turn (a cluster): nothing can be remembered
+	life   *life  // of the server, as seen over all connections
 
 	mu      sync.Mutex
 	known   bool
@@ -98,10 +99,43 @@ func (i *identity) learn(s server, dialled uint64, sent, received time.Duration)
 	default:
 		i.lost = received - max(0, s.uptime-uptimeSlack)
 	}
+	if !i.shared {
+		i.lost = i.life.since(s.runID, i.lost)
+	}
 	// A changed server must be named twice: an answer of the old one may have been
 	// overtaken by the new one's.
 	i.settled = same || !i.known
 	i.known, i.server, i.dialled, i.heard = true, s, max(i.dialled, dialled), received
+	return i.at(sent)
+}
+
+// life is what a node's identities agree on: since when the process that was seen
+// last cannot have lost a grant. Estimates of that differ by a round trip or so,
+// and votes must not.
+type life struct {
+	mu    sync.Mutex
+	runID string
+	lost  time.Duration
+}
+
+// since gives the first estimate for the process, unless another one was seen
+// since then.
+func (l *life) since(runID string, estimate time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.runID == "" || runID != l.runID {
+		l.runID, l.lost = runID, estimate
+	}
+	return l.lost
+}
+
+// onStream gives what is known of the server behind a stream's connection, of
+// which a call was sent and answered at these local instants. The connection
+// ends with the server's process, so it need not be asked again.
+func (i *identity) onStream(sent, received time.Duration) identified {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.heard = max(i.heard, received)
 	return i.at(sent)
 }
 

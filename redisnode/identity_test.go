@@ -18,7 +18,7 @@ const second = time.Second
 
 // A reply of the dead server that comes in late must not stand for the new one.
 func TestLateAnswerOfTheOldServer(t *testing.T) {
-	i := &identity{dials: &dials{}}
+	i := &identity{dials: &dials{}, life: new(life)}
 	dial(i.dials, 1)
 	require.True(t, i.mustAsk(1))
 	i.learn(old, 1, 1*second, 2*second)
@@ -37,7 +37,7 @@ func TestLateAnswerOfTheOldServer(t *testing.T) {
 
 // A connection made during a call may be the one the call went over.
 func TestDialDuringACall(t *testing.T) {
-	i := &identity{dials: &dials{}}
+	i := &identity{dials: &dials{}, life: new(life)}
 	dial(i.dials, 1)
 	i.learn(old, 1, 0, 0)
 	_, ok := i.recall(1, second, second)
@@ -50,7 +50,7 @@ func TestDialDuringACall(t *testing.T) {
 // Whoever ran already while its predecessor was heard has not restarted from the
 // predecessor's data.
 func TestPromotedReplica(t *testing.T) {
-	i := &identity{}
+	i := &identity{life: new(life)}
 	i.learn(young, 0, 100*second, 100*second)
 	who := i.learn(old, 0, 110*second, 110*second)
 	require.Equal(t, time.Duration(1), who.age)
@@ -60,7 +60,7 @@ func TestPromotedReplica(t *testing.T) {
 // Dials to several addresses lead to several servers, so a connection says
 // nothing of the others.
 func TestDialsToSeveralAddresses(t *testing.T) {
-	i := &identity{dials: &dials{}}
+	i := &identity{dials: &dials{}, life: new(life)}
 	dial(i.dials, 1)
 	dial(i.dials, 2)
 	i.learn(old, 2, 0, 0)
@@ -70,7 +70,7 @@ func TestDialsToSeveralAddresses(t *testing.T) {
 
 // The shards of a cluster take turns without anything having failed.
 func TestShardsAreNotRestarts(t *testing.T) {
-	i := &identity{shared: true}
+	i := &identity{shared: true, life: new(life)}
 	i.learn(old, 0, 0, 0)
 	i.learn(young, 0, 0, 0)
 	require.Equal(t, identified{"old", time.Hour - uptimeSlack}, i.learn(old, 0, second, second))

@@ -1,7 +1,7 @@
 package redisnode_test
 
 import (
-	"strconv"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +94,7 @@ func TestKeyNames(t *testing.T) {
 	vote := acquire(t, n, "50%}", 1)
 	got, err := m.Get("app:{50%25%7D}")
 	require.NoError(t, err)
-	require.Equal(t, owner(1)+":"+strconv.FormatUint(vote.Fence, 10), got)
+	require.Equal(t, fmt.Sprintf("%s:%d:%d:%d", owner(1), vote.Fence, vote.Fence, vote.Clock.Add(time.Minute).UnixMicro()), got)
 	require.True(t, m.Exists("app:{50%25%7D}:fence"))
 	release(t, n, "50%}", 1)
 	require.False(t, m.Exists("app:{50%25%7D}"))
@@ -152,23 +152,5 @@ func TestForeignData(t *testing.T) {
 		require.NoError(t, c.Set(t.Context(), "redlock:{f}:fence", "many", 0).Err())
 		_, err = n.Acquire(within(t, patience), redlock.AcquireRequest{Key: "f", Owner: owner(1), TTL: time.Minute})
 		require.ErrorContains(t, err, "taken by other data")
-	})
-}
-
-// Waiters sleep until they are told.
-func TestReleaseIsPublished(t *testing.T) {
-	onBoth(t, func(t *testing.T, addr string) {
-		n, c := node(t, addr), client(t, &redis.Options{Addr: addr})
-		sub := c.Subscribe(t.Context(), "redlock:{k}:free")
-		defer sub.Close()
-		_, err := sub.Receive(within(t, patience))
-		require.NoError(t, err)
-
-		acquire(t, n, "k", 1)
-		release(t, n, "k", 2) // holds nothing, so there is nothing to tell
-		release(t, n, "k", 1)
-		message, err := sub.ReceiveMessage(within(t, patience))
-		require.NoError(t, err)
-		require.Equal(t, owner(1), message.Payload)
 	})
 }

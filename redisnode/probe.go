@@ -76,10 +76,9 @@ func (n *Node) warnings(facts map[string]string) []string {
 	var found []string
 	warn := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 
-	if major, _, _ := strings.Cut(facts["redis_version"], "."); major != "" {
-		if v, err := strconv.Atoi(major); err == nil && v < 5 {
-			warn("version %s is too old: scripts need Redis 5 or later", facts["redis_version"])
-		}
+	var major, minor int
+	if _, err := fmt.Sscanf(facts["redis_version"], "%d.%d", &major, &minor); err == nil && (major < 6 || major == 6 && minor < 2) {
+		warn("version %s is too old: scripts need Redis 6.2 or later", facts["redis_version"])
 	}
 	if policy := facts["maxmemory_policy"]; policy != "" && policy != "noeviction" {
 		warn("maxmemory-policy is %s: short of memory the server may drop a lock; set noeviction", policy)

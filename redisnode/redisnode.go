@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -75,11 +78,16 @@ type Node struct {
 
 	name      string
 	prefix    string
+	wakes     string // what the channels begin with on which waiters are called
 	durable   bool
 	fence     int64 // retention, in milliseconds
 	tombstone int64 // retention, in milliseconds
 	clock     redlock.Clock
 	identity  identity
+	life      life
+
+	stream *stream      // nil if one connection cannot carry all calls
+	apart  atomic.Int64 // submitted calls under way without a stream
 }
 
 var (
@@ -110,6 +118,7 @@ func New(client redis.UniversalClient, opts Options) *Node {
 	if n.clock == nil {
 		n.clock = redlock.SystemClock()
 	}
+	n.wakes = n.prefix + "wake:"
 	n.name = orDefault(opts.Name, defaultName(client, opts))
 	if n.invalid = validate(client, opts); n.invalid != nil {
 		return n
@@ -117,7 +126,11 @@ func New(client redis.UniversalClient, opts Options) *Node {
 	if n.own {
 		n.client = newClient(opts)
 	}
+	n.identity.life = &n.life
 	n.watch(opts.Proxied)
+	if c, ok := streamable(n.client); ok {
+		n.stream = newStream(n, c, opts.Proxied)
+	}
 	return n
 }
 
@@ -137,8 +150,13 @@ func (n *Node) watch(proxied bool) {
 // Name implements redlock.Node.
 func (n *Node) Name() string { return n.name }
 
-// Close ends the client that New made. It leaves a client of your own alone.
+// Close ends the calls that were submitted, with an error if they have no answer
+// yet, and the client that New made. It leaves a client of your own alone. A node
+// whose Submit was called must be closed before its client is.
 func (n *Node) Close() error {
+	if n.stream != nil {
+		n.stream.close()
+	}
 	if !n.own || n.client == nil {
 		return nil
 	}
@@ -154,8 +172,7 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 		return redlock.Vote{}, n.explain("acquire", errTTL)
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
-		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence),
-		redlock.HintHorizon.Microseconds(), uint64(redlock.MaxFence), n.fence)
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), n.fence, "1", "", "")
 }
 
 // Confirm implements redlock.Node.
@@ -174,15 +191,14 @@ func (n *Node) Extend(ctx context.Context, req redlock.ExtendRequest) (redlock.V
 	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), n.fence)
 }
 
-// Release implements redlock.Node. Besides freeing the key it publishes the owner
-// on the key's channel, if the owner held it.
+// Release implements redlock.Node.
 func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	if err := n.check(req.Key, req.Owner); err != nil {
 		return n.explain("release", err)
 	}
 	names := newKeyNames(n.prefix, req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
-		return runScript(ctx, n.client, releaseScript, names.of(req.Owner), "", req.Owner, n.tombstone, names.channel)
+		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1").Err()
 	})
 	if err != nil {
 		return n.explain("release", err)
@@ -212,7 +228,7 @@ func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, erro
 }
 
 // vote runs a script that grants or refuses. All of them take the owner first.
-func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner string, args ...any) (redlock.Vote, error) {
+func (n *Node) vote(ctx context.Context, op string, s *script, key, owner string, args ...any) (redlock.Vote, error) {
 	if err := n.check(key, owner); err != nil {
 		return redlock.Vote{}, n.explain(op, err)
 	}
@@ -220,6 +236,14 @@ func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner 
 	a, who, err := n.ask(ctx, s, newKeyNames(n.prefix, key).of(owner), args...)
 	if err != nil {
 		return redlock.Vote{}, n.explain(op, err)
+	}
+	return n.voteOf(a, who), nil
+}
+
+// voteOf makes a vote of a script's answer.
+func (n *Node) voteOf(a answer, who identified) redlock.Vote {
+	if n.durable {
+		who.age = 0
 	}
 	vote := redlock.Vote{
 		Granted:     a.yes,
@@ -231,9 +255,9 @@ func (n *Node) vote(ctx context.Context, op string, s *redis.Script, key, owner 
 	if a.yes {
 		vote.Fence = a.fence
 	} else {
-		vote.Holder, vote.Remaining = a.holder(), a.left
+		vote.Holder, vote.Remaining, vote.Queued = a.holder(), a.left, a.queued
 	}
-	return vote, nil
+	return vote
 }
 
 // check refuses what cannot be asked of any server.
@@ -247,6 +271,8 @@ func (n *Node) check(key, owner string) error {
 		return errKeyLength
 	case owner == "":
 		return errors.New("the owner is empty")
+	case strings.ContainsAny(owner, "~:|"):
+		return fmt.Errorf("the owner %.40q has a character that an id cannot have", owner)
 	}
 	return nil
 }
@@ -258,7 +284,7 @@ type asked struct {
 }
 
 // ask runs a script and tells which server answered and how old that is.
-func (n *Node) ask(ctx context.Context, s *redis.Script, keys []string, args ...any) (answer, identified, error) {
+func (n *Node) ask(ctx context.Context, s *script, keys []string, args ...any) (answer, identified, error) {
 	got, err := within(ctx, n.clock, func() (asked, error) {
 		return n.askNow(ctx, s, keys, args)
 	})
@@ -272,7 +298,7 @@ func (n *Node) ask(ctx context.Context, s *redis.Script, keys []string, args ...
 // the client made a connection during a call that did not ask, then that call may
 // have reached another process than the one remembered, and is made again: the
 // operations are idempotent.
-func (n *Node) askNow(ctx context.Context, s *redis.Script, keys []string, args []any) (asked, error) {
+func (n *Node) askNow(ctx context.Context, s *script, keys []string, args []any) (asked, error) {
 	dialled := n.identity.dialledSoFar()
 	if !n.identity.mustAsk(dialled) {
 		sent := n.clock.Now()

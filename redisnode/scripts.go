@@ -4,10 +4,12 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -15,23 +17,34 @@ import (
 var luaFiles embed.FS
 
 var (
-	acquireScript = loadScript("acquire")
-	confirmScript = loadScript("confirm")
-	extendScript  = loadScript("extend")
-	releaseScript = loadScript("release")
-	inspectScript = loadScript("inspect")
+	acquireScript = loadScript("acquire", 8)
+	confirmScript = loadScript("confirm", 5)
+	extendScript  = loadScript("extend", 5)
+	releaseScript = loadScript("release", 5)
+	inspectScript = loadScript("inspect", 1)
 )
 
-func loadScript(name string) *redis.Script {
+// script is a script with its text, to be sent where the server lacks it.
+type script struct {
+	*redis.Script
+	source    string
+	arguments int // how many it takes, beside its keys
+}
+
+func loadScript(name string, arguments int) *script {
 	var source strings.Builder
+	fmt.Fprintf(&source, "local horizon_us, max_fence = %d, %d\n", redlock.HintHorizon.Microseconds(), uint64(redlock.MaxFence))
 	for _, file := range []string{"common", name} {
+		if name == "release" && file == "common" {
+			continue // it needs none of that
+		}
 		text, err := luaFiles.ReadFile("lua/" + file + ".lua")
 		if err != nil {
 			panic(err) // the file is part of the package
 		}
 		source.Write(text)
 	}
-	return redis.NewScript(source.String())
+	return &script{redis.NewScript(source.String()), source.String(), arguments}
 }
 
 // neverExpires is told as what remains of a key without an expiry. That is
@@ -39,20 +52,92 @@ func loadScript(name string) *redis.Script {
 // again at once.
 const neverExpires = 24 * time.Hour
 
-// answer is what every script returns; see answer in lua/common.lua.
+// answer is what a script returns. A release returns nothing.
 type answer struct {
 	yes     bool
 	owner   string
 	fence   uint64
 	left    time.Duration
+	end     int64 // instead of left: when the lock ends, in microseconds of the server's clock
 	counter uint64
-	clock   time.Time
+	queued  bool
+	clock   time.Time // zero if the server did not look at it
 	server  server
 }
 
+// fields are the values of an answer in their order. The first tells which are
+// to come; see yes, no and inspect in the Lua files. Those of the server's
+// identity come last, where it was asked for.
+type fields struct {
+	numbers [maxFields]int64
+	texts   [maxFields]string
+	n       int
+}
+
+// maxFields is as many as a refusal has that identifies the server.
+const maxFields = 9
+
+// isText says that field i of an answer with such a first field is text.
+func isText(first int64, i, n int) bool {
+	if i == 0 {
+		return false
+	}
+	return first != 1 && i == 1 || first == 0 && i == 3 || i == plainFields(first) && n > i
+}
+
+// plainFields is how many fields an answer has without the server's identity.
+func plainFields(first int64) int {
+	switch first {
+	case 0:
+		return 7
+	case 1:
+		return 4
+	}
+	return 6
+}
+
+func (f *fields) answer() (answer, error) {
+	plain := plainFields(f.numbers[0])
+	if f.n != plain && f.n != plain+2 {
+		return answer{}, fmt.Errorf("unexpected answer of %d values", f.n)
+	}
+	a := answer{server: server{uptime: -1}}
+	if f.n > plain {
+		a.server = server{runID: f.texts[plain], uptime: time.Duration(f.numbers[plain+1]) * time.Second}
+	}
+	clock := int64(0)
+	switch f.numbers[0] {
+	case 1:
+		a.yes, a.fence, a.counter, clock = true, uint64(f.numbers[1]), uint64(f.numbers[2]), f.numbers[3]
+	case 0:
+		a.owner, a.end, a.counter, clock, a.queued = f.texts[1], endOf(f.texts[3]), uint64(f.numbers[4]), f.numbers[5], f.numbers[6] == 1
+		if a.owner != "" && a.end == 0 {
+			a.left = remaining(f.numbers[2])
+		}
+	default:
+		a.yes, a.owner, a.fence, a.left, a.counter, clock = true, f.texts[1], uint64(f.numbers[2]), remaining(f.numbers[3]), uint64(f.numbers[4]), f.numbers[5]
+	}
+	if clock != 0 {
+		a.clock = time.UnixMicro(clock).UTC()
+	}
+	return a, nil
+}
+
+// endOf reads when a lock ends; zero if that is not known.
+func endOf(text string) int64 {
+	us, err := strconv.ParseInt(strings.TrimPrefix(text, estimated), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return us
+}
+
+// estimated begins the end of a lock that the client wrote.
+const estimated = "c"
+
 // runScript makes one round trip, or a second one if the server does not have
 // the script yet: NOSCRIPT says that nothing was done, so that one is harmless.
-func runScript(ctx context.Context, c redis.Scripter, s *redis.Script, keys []string, args ...any) (answer, error) {
+func runScript(ctx context.Context, c redis.Scripter, s *script, keys []string, args ...any) (answer, error) {
 	values, err := s.Run(ctx, c, keys, args...).Slice()
 	if err != nil {
 		return answer{}, err
@@ -61,35 +146,22 @@ func runScript(ctx context.Context, c redis.Scripter, s *redis.Script, keys []st
 }
 
 func parseAnswer(values []any) (answer, error) {
-	const owner, runID = 1, 6
-	var numbers [8]int64
-	var texts [8]string
-	if len(values) != len(numbers) {
-		return answer{}, fmt.Errorf("unexpected answer of %d values", len(values))
+	f := fields{n: len(values)}
+	if f.n == 0 || f.n > maxFields {
+		return answer{}, fmt.Errorf("unexpected answer of %d values", f.n)
 	}
 	for i, value := range values {
 		var ok bool
-		if i == owner || i == runID {
-			texts[i], ok = value.(string)
+		if isText(f.numbers[0], i, f.n) {
+			f.texts[i], ok = value.(string)
 		} else {
-			numbers[i], ok = value.(int64)
+			f.numbers[i], ok = value.(int64)
 		}
 		if !ok {
 			return answer{}, fmt.Errorf("unexpected %T in an answer", value)
 		}
 	}
-	a := answer{
-		yes:     numbers[0] == 1,
-		owner:   texts[owner],
-		fence:   uint64(numbers[2]),
-		counter: uint64(numbers[4]),
-		clock:   time.UnixMicro(numbers[5]).UTC(),
-		server:  server{runID: texts[runID], uptime: time.Duration(numbers[7]) * time.Second},
-	}
-	if a.owner != "" {
-		a.left = remaining(numbers[3])
-	}
-	return a, nil
+	return f.answer()
 }
 
 // remaining is how long a key that exists goes on to. In its last millisecond the

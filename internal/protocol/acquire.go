@@ -18,7 +18,7 @@ func (a *Attempt) start(now Instant, in Input) {
 		a.holdEnd = now.Add(a.cfg.MaxHold)
 	}
 	for i := range a.seats {
-		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint, Queue: a.queue})
+		a.send(now, i, Request{Op: Acquire, TTL: a.ttl, Hint: a.hint, Queue: a.queue, First: true})
 	}
 }
 

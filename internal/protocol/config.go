@@ -35,7 +35,7 @@ type Config struct {
 	RetryMin    time.Duration
 	RetryMax    time.Duration
 	Queues      bool          // some nodes keep queues for waiters
-	Strict      bool          // a freed key is kept for its oldest waiter for as long as its place is
+	Strict      bool          // a freed key is set aside for its oldest waiter until that one has surely asked
 	OutageWait  time.Duration // how long to go on without quorum; negative for ever
 	Without     Defence       // the simulator's: defences left out
 }
@@ -64,14 +64,11 @@ func renewEvery(ttl time.Duration) time.Duration { return max(1, ttl/3) }
 // by itself, because a wake-up may have been lost. It asks within twice that.
 func (c *Config) Poll() time.Duration { return max(c.RetryMax, c.NodeTimeout) }
 
-// Keep is how long a waiter's place is kept unless it asks again.
-func (c *Config) Keep() time.Duration { return 2*c.Poll() + 2*c.NodeTimeout }
-
 // Hold is how long a freed key is set aside for a waiter: a few round trips, and
 // time for its process to be scheduled.
 func (c *Config) Hold() time.Duration {
 	if c.Strict {
-		return c.Keep()
+		return 4 * c.Poll()
 	}
 	return max(20*time.Millisecond, c.NodeTimeout/4)
 }

@@ -37,6 +37,8 @@ type Request struct {
 	TTL      time.Duration // Acquire, Extend
 	Hint     uint64        // Acquire
 	Queue    bool          // Acquire: a node that refuses shall keep the waiter's place
+	First    bool          // Acquire: nothing else was asked under this owner before
+	Wake     bool          // Release: the node shall call the waiter whose turn it is
 	Fence    uint64        // Confirm, Extend
 	Token    uint64        // Confirm
 	Deadline Instant

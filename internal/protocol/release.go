@@ -24,10 +24,13 @@ func (a *Attempt) end(now Instant) {
 	// A grant that is not released in that time has most likely expired by
 	// then. A node that was frozen meanwhile may keep one for a TTL more.
 	a.giveUp = now.Add(a.longest)
+	// A waiter needs a quorum of calls, and one to spare. More would only cost.
+	calls := a.cfg.Quorum + 1
 	for i := range a.seats {
 		s := &a.seats[i]
 		if s.granted || s.mayHold() && !a.cfg.without(ReleaseUnknown) {
-			a.send(now, i, Request{Op: Release})
+			a.send(now, i, Request{Op: Release, Wake: calls > 0})
+			calls--
 		}
 	}
 }
@@ -39,7 +42,7 @@ func (a *Attempt) concludeEnd(now Instant) {
 	for i := range a.seats {
 		s := &a.seats[i]
 		if s.retryAt != 0 && (now >= s.retryAt || a.draining) {
-			a.send(now, i, Request{Op: Release})
+			a.send(now, i, Request{Op: Release, Wake: true})
 		}
 		switch {
 		case !s.mayHold() && !s.outcome.failed():

@@ -1,21 +1,63 @@
--- ARGV: 2 owner, 3 ttl_ms, 4 hint, 5 horizon_us, 6 max_fence, 7 retention_ms
-local owner, ttl_ms, retention_ms = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[7])
-local holder, fence = read_lock()
-local counter = read_counter(fence)
+-- ARGV: 2 owner, 3 ttl_ms, 4 hint, 5 retention_ms, 6 whether the owner may have
+-- released before ('1'), or not (''), or holds the lock by a native grant whose
+-- fence was not above the counter ('settle'), 7 waiter, 8 its place in the queue
+local owner, ttl_ms, retention_ms, waiter = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7]
+read_lock()
 
-if holder == owner and fence > 0 then
-  raise_expiry(ttl_ms)
-  write_counter(counter, ttl_ms, retention_ms)
-  return answer(1, owner, fence, 0, counter)
-end
-if holder or redis.call('EXISTS', KEYS[3]) == 1 then
-  return refuse(holder, counter)
+local function write_lock(fence, counter, queue)
+  redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000), queue), 'PX', ARGV[3])
 end
 
-fence = math.max(counter + 1, math.min(tonumber(ARGV[4]), now + tonumber(ARGV[5])))
-if fence > tonumber(ARGV[6]) then
-  return redis.error_reply('FENCES the fences of this key are used up')
+local settle = ARGV[6] == 'settle'
+if lock and lock.owner == owner and lock.fence > 0 and not settle then
+  if lock_end() < clock() + ttl_ms * 1000 then
+    write_lock(lock.fence, lock.counter, lock.queue)
+  end
+  local counter = read_counter()
+  raise_counter(counter, ttl_ms, retention_ms) -- in case it was evicted
+  return yes(lock.fence, counter)
 end
-write_counter(fence, ttl_ms, retention_ms)
-redis.call('SET', KEYS[1], owner .. ':' .. text_of(fence), 'PX', text_of(ttl_ms))
-return answer(1, owner, fence, 0, fence)
+
+local mine = lock and (settle and lock.owner == owner or lock.set_aside and lock.owner == '~' .. waiter)
+if lock and not mine then
+  if waiter == '' or lock.fence == 0 and not lock.set_aside then
+    return no(0)
+  end
+  if string.find(lock.queue, waiter, 1, true) then
+    return no(1)
+  end
+  if #lock.queue > 8000 then
+    return no(0) -- whoever comes now asks now and then
+  end
+  -- First come, first served. Almost always the newest comes last.
+  local place = ARGV[8]
+  local since = tonumber(string.match(place, '^|(%d+)'))
+  local last = string.match(lock.queue, '|(%d+)[^|]*$')
+  if not last or tonumber(last) <= since then
+    redis.call('APPEND', KEYS[1], place)
+  else
+    local before, behind = '', ''
+    for entry, other in string.gmatch(lock.queue, '(|(%d+)[^|]*)') do
+      if tonumber(other) <= since then before = before .. entry else behind = behind .. entry end
+    end
+    redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, lock.counter, lock.ends, before .. place .. behind), 'KEEPTTL')
+  end
+  return no(1)
+end
+if ARGV[6] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then
+  return no(0)
+end
+
+local fence = math.max(1, math.min(tonumber(ARGV[4]), clock() + horizon_us))
+if lock and not settle then
+  fence = math.max(fence, read_counter() + 1)
+end
+if not raise_counter(fence, ttl_ms, retention_ms) then
+  fence = tonumber(redis.call('ZSCORE', KEYS[2], 'f')) + 1
+  if fence > max_fence then
+    return redis.error_reply('FENCES the fences of this key are used up')
+  end
+  raise_counter(fence, ttl_ms, retention_ms)
+end
+write_lock(fence, fence, lock and lock.queue or '')
+return yes(fence, fence)

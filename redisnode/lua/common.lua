@@ -1,5 +1,16 @@
--- Stands before every script. KEYS: 1 lock, 2 fence, 3 tombstone. ARGV[1] says
--- whether to identify the server: '' no, 'may' if it lets us, 'must' or fail.
+-- Stands before every script, after the constants horizon_us and max_fence.
+-- KEYS: 1 lock, 2 fence, 3 tombstone. ARGV[1] says what to tell of the server:
+-- 'fast' for as little as can be, by as few commands; '' for its clock and what
+-- is left of a lock; 'may' for its identity too, if it lets us; 'must' or fail.
+--
+-- A lock is a string 'owner:fence:counter:until' with the PX of the grant, and
+-- behind it the queue, a '|since_us;hold_ms;channel;waiter' for each place. The
+-- counter is 0 where only the fence key knows it. The end is in microseconds of
+-- the server's clock, after a 'c' if it is a client's estimate. While the key is
+-- set aside for a waiter, its owner is '~waiter' and its fence 0.
+--
+-- The fence key is a sorted set with one member, since ZADD GT raises a counter
+-- and never lowers it, in one command and without a script.
 --
 -- Lua prints numbers with 14 digits and a fence has 16, so a number becomes text
 -- by text_of alone; as numbers fences are exact, for they stay below 2^53.
@@ -10,78 +21,107 @@ end
 
 -- The identity comes first, so that a server that will not tell it is left
 -- untouched. A server without INFO server is an embedded one (miniredis).
+local mode = ARGV[1]
 local run_id, uptime = '', -1
-if ARGV[1] ~= '' then
+if mode == 'may' or mode == 'must' then
   local info = redis.pcall('INFO', 'server')
   if type(info) == 'string' then
     run_id = string.match(info, 'run_id:(%w+)') or ''
     uptime = tonumber(string.match(info, 'uptime_in_seconds:(%d+)') or '-1')
-    if uptime < 0 and ARGV[1] == 'must' then
+    if uptime < 0 and mode == 'must' then
       return redis.error_reply('NOUPTIME INFO shows no uptime')
     end
-  elseif ARGV[1] == 'must' and not string.find(info.err, 'section .*not supported') then
+  elseif mode == 'must' and not string.find(info.err, 'section .*not supported') then
     return redis.error_reply('NOINFO ' .. info.err)
   end
 end
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+-- The server's clock in microseconds, read once: it stands still in a script.
+local now = 0
+local function clock()
+  if now == 0 then
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  end
+  return now
+end
 
--- Gives owner and fence of the lock, nil if it is free. Data that is not ours
--- comes back as an owner with fence 0, which no grant has.
+-- The lock as it is: nil if it is free. Data that is not ours comes back as an
+-- owner with fence 0, which no grant has.
+local lock
 local function read_lock()
   local value = redis.call('GET', KEYS[1])
   if not value then
-    return nil, 0
+    return
   end
-  if value == '' then
-    return '(empty)', 0
+  local owner, fence, counter, ends, queue = string.match(value, '^([^:|]+):(%d+):(%d+):(c?%d+)(.*)$')
+  if owner and #fence <= 16 and #counter <= 16 and #ends <= 17 then
+    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends) or 0, queue = queue}
+    lock.set_aside = string.sub(owner, 1, 1) == '~'
+  else
+    lock = {owner = value == '' and '(empty)' or string.sub(value, 1, 100), fence = 0, counter = 0, ends = '0', until_us = 0, queue = ''}
   end
-  local owner, fence = string.match(value, '^(.+):(%d+)$')
-  if owner and #fence <= 16 then
-    return owner, tonumber(fence)
-  end
-  return string.sub(value, 1, 100), 0
 end
 
--- The largest fence or token of the key. A standing fence counts by itself, in
--- case the server evicted the counter.
-local function read_counter(fence)
-  local value = redis.call('GET', KEYS[2])
-  if not value then
-    return fence
-  end
-  if #value > 16 or not string.match(value, '^%d+$') then
-    error('the fence key holds something else than a counter')
-  end
-  return math.max(tonumber(value), fence)
+local function value_of(owner, fence, counter, ends, queue)
+  return owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends .. queue
 end
 
--- The counter must outlive the grant it belongs to, and is never kept shorter
--- than was promised before.
-local function write_counter(n, ttl_ms, retention_ms)
-  local keep_ms = math.max(retention_ms, 2 * ttl_ms, redis.call('PTTL', KEYS[2]))
-  redis.call('SET', KEYS[2], text_of(n), 'PX', text_of(keep_ms))
-end
-
--- Makes the lock last ttl_ms from now unless it lasts longer already, or for
--- ever (-1). Gives what it will last.
-local function raise_expiry(ttl_ms)
-  local left_ms = redis.call('PTTL', KEYS[1])
-  if left_ms >= 0 and left_ms < ttl_ms then
-    redis.call('PEXPIRE', KEYS[1], text_of(ttl_ms))
-    return ttl_ms
+-- The lock's end in microseconds.
+local function lock_end()
+  if lock.until_us == 0 then
+    lock.until_us = clock() + redis.call('PTTL', KEYS[1]) * 1000
+    lock.ends = text_of(lock.until_us)
   end
-  return left_ms
+  return lock.until_us
 end
 
-local function answer(granted, owner, fence, left_ms, counter)
-  return {granted, owner, fence, left_ms, counter, now, run_id, uptime}
-end
-
-local function refuse(owner, counter)
-  if not owner then
-    return answer(0, '', 0, 0, counter)
+-- The largest fence or token of the key. A lock knows it by itself, in case the
+-- server evicted the counter.
+local function read_counter()
+  local known = lock and math.max(lock.fence, lock.counter) or 0
+  if lock and lock.counter > 0 then
+    return known
   end
-  return answer(0, owner, 0, redis.call('PTTL', KEYS[1]), counter)
+  return math.max(tonumber(redis.call('ZSCORE', KEYS[2], 'f') or 0), known)
+end
+
+-- Reports whether the counter was below that. It must outlive the grant that it
+-- belongs to.
+local function raise_counter(counter, ttl_ms, retention_ms)
+  local raised = redis.call('ZADD', KEYS[2], 'GT', 'CH', text_of(counter), 'f') == 1
+  -- While one grant follows another the key need not be kept anew each time.
+  if not lock or now % 64 == 0 then
+    redis.call('PEXPIRE', KEYS[2], text_of(math.max(retention_ms, 2 * ttl_ms)))
+  end
+  return raised
+end
+
+-- What asks for the server's identity gets it in the end of the answer.
+local function identified(answer)
+  if mode == 'may' or mode == 'must' then
+    answer[#answer + 1] = run_id
+    answer[#answer + 1] = uptime
+  end
+  return answer
+end
+
+local function yes(fence, counter)
+  return identified({1, fence, counter, clock()})
+end
+
+-- What is left of the lock is told in milliseconds, or else when it ends.
+local function no(queued)
+  if mode == 'fast' and lock and (lock.ends ~= '0' or lock.set_aside) then
+    return {0, lock.set_aside and '' or lock.owner, 0, lock.ends, math.max(lock.fence, lock.counter), 0, queued}
+  end
+  local owner, left_ms = '', 0
+  if lock and not lock.set_aside then
+    owner, left_ms = lock.owner, redis.call('PTTL', KEYS[1])
+  end
+  return identified({0, owner, left_ms, '', read_counter(), clock(), queued})
+end
+
+local function stands(owner, fence)
+  return lock and lock.owner == owner and lock.fence > 0 and lock.fence == fence
 end

@@ -1,10 +1,12 @@
 -- ARGV: 2 owner, 3 fence, 4 token, 5 retention_ms
-local holder, fence = read_lock()
-local counter = read_counter(fence)
-
-if fence == 0 or holder ~= ARGV[2] or fence ~= tonumber(ARGV[3]) then
-  return refuse(holder, counter)
+read_lock()
+if not stands(ARGV[2], tonumber(ARGV[3])) then
+  return no(0)
 end
-counter = math.max(counter, tonumber(ARGV[4]))
-write_counter(counter, redis.call('PTTL', KEYS[1]), tonumber(ARGV[5]))
-return answer(1, holder, fence, 0, counter)
+local token, counter = tonumber(ARGV[4]), read_counter()
+if token > counter then
+  raise_counter(token, math.max(0, lock_end() - clock()) / 1000, tonumber(ARGV[5]))
+  redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, token, lock.ends, lock.queue), 'KEEPTTL')
+  counter = token
+end
+return yes(lock.fence, counter)

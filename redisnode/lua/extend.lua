@@ -1,9 +1,17 @@
 -- ARGV: 2 owner, 3 fence, 4 ttl_ms, 5 retention_ms
-local holder, fence = read_lock()
-local counter = read_counter(fence)
-
-if fence == 0 or holder ~= ARGV[2] or fence ~= tonumber(ARGV[3]) then
-  return refuse(holder, counter)
+--
+-- It leaves the counter alone unless the TTL is very long: that was kept for long
+-- enough when it was written, and the lock knows it meanwhile.
+read_lock()
+if not stands(ARGV[2], tonumber(ARGV[3])) then
+  return no(0)
 end
-write_counter(counter, raise_expiry(tonumber(ARGV[4])), tonumber(ARGV[5]))
-return answer(1, holder, fence, 0, counter)
+local ttl_ms = tonumber(ARGV[4])
+local until_us = clock() + ttl_ms * 1000
+if until_us > lock_end() then
+  redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, lock.counter, text_of(until_us), lock.queue), 'PX', text_of(ttl_ms))
+  if 2 * ttl_ms > tonumber(ARGV[5]) then
+    redis.call('PEXPIRE', KEYS[2], text_of(2 * ttl_ms))
+  end
+end
+return yes(lock.fence, math.max(lock.fence, lock.counter))

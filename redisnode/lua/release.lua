@@ -1,13 +1,37 @@
--- ARGV: 2 owner, 3 tombstone_ms, 4 channel
+-- ARGV: 2 owner, 3 tombstone_ms ('' for none), 4 what the channels of waiters
+-- begin with, 5 whether to call the waiter ('1' or '')
 --
 -- The order matters when memory is short: a script that has begun to write may
 -- go on, so the lock is freed even where a lone tombstone would be refused.
 local value = redis.pcall('GET', KEYS[1])
 local prefix = ARGV[2] .. ':'
 if type(value) == 'string' and string.sub(value, 1, #prefix) == prefix then
-  redis.call('DEL', KEYS[1])
-  -- Only a hint, so a user that may not publish releases all the same.
-  redis.pcall('PUBLISH', ARGV[4], ARGV[2])
+  -- The next in the queue has the key set aside for it for a while. One whose
+  -- process has hung up is passed over. Calls are hints: a user that may not
+  -- publish releases all the same.
+  local queue = string.match(value, '|.*$') or ''
+  local freed = false
+  while queue ~= '' and not freed do
+    local hold_ms, channel, waiter, rest = string.match(queue, '^|%d+;(%d+);(%w+);(%x+)(.*)$')
+    if not waiter then
+      break
+    end
+    local heard = 1
+    if ARGV[5] ~= '' then
+      heard = redis.pcall('PUBLISH', ARGV[4] .. channel, waiter .. KEYS[1])
+    end
+    if type(heard) == 'number' and heard > 0 then
+      local counter = string.match(value, '^[^:]+:%d+:(%d+)')
+      redis.call('SET', KEYS[1], '~' .. waiter .. ':0:' .. counter .. ':0' .. rest, 'PX', hold_ms)
+      freed = true
+    end
+    queue = rest
+  end
+  if not freed then
+    redis.call('DEL', KEYS[1])
+  end
 end
-redis.call('SET', KEYS[3], '', 'PX', ARGV[3])
-return answer(1, '', 0, 0, 0)
+if ARGV[3] ~= '' then
+  redis.call('SET', KEYS[3], '', 'PX', ARGV[3])
+end
+return 1

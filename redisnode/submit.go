@@ -1,0 +1,198 @@
+package redisnode
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/quorumlock/redlock"
+	"github.com/redis/go-redis/v9"
+)
+
+var _ redlock.Submitter = (*Node)(nil)
+
+// maxWaiting bounds the calls that a node has not answered yet.
+const maxWaiting = 16384
+
+var errTooMany = fmt.Errorf("%d calls wait for the server already", maxWaiting)
+
+// Submit implements redlock.Submitter. With a client for one server or for a
+// Sentinel group, calls share one ordered connection of their own; with any
+// other, each is made on its own, and the tombstones keep a late acquire from
+// undoing a release.
+func (n *Node) Submit(call *redlock.Call) {
+	if err := n.checkCall(call); err != nil {
+		n.finish(call, answer{}, identified{}, err)
+		return
+	}
+	if n.stream != nil {
+		n.stream.submit(call)
+		return
+	}
+	if n.apart.Add(1) > maxWaiting {
+		n.apart.Add(-1)
+		n.finish(call, answer{}, identified{}, errTooMany)
+		return
+	}
+	go func() {
+		defer n.apart.Add(-1)
+		n.callApart(call)
+	}()
+}
+
+// callApart makes a call by the simple methods.
+func (n *Node) callApart(call *redlock.Call) {
+	ctx, cancel := n.clock.WithTimeout(context.Background(), call.Timeout)
+	defer cancel()
+	switch call.Op {
+	case redlock.OpAcquire:
+		call.Vote, call.Err = n.Acquire(ctx, redlock.AcquireRequest{Key: call.Key, Owner: call.Owner, TTL: call.TTL, Hint: call.Hint})
+	case redlock.OpConfirm:
+		call.Vote, call.Err = n.Confirm(ctx, redlock.ConfirmRequest{Key: call.Key, Owner: call.Owner, Fence: call.Fence, Token: call.Token})
+	case redlock.OpExtend:
+		call.Vote, call.Err = n.Extend(ctx, redlock.ExtendRequest{Key: call.Key, Owner: call.Owner, Fence: call.Fence, TTL: call.TTL})
+	default:
+		call.Err = n.Release(ctx, redlock.ReleaseRequest{Key: call.Key, Owner: call.Owner})
+	}
+	call.Done(call)
+}
+
+// checkCall refuses what cannot be asked of any server.
+func (n *Node) checkCall(call *redlock.Call) error {
+	if err := n.check(call.Key, call.Owner); err != nil {
+		return err
+	}
+	switch call.Op {
+	case redlock.OpAcquire, redlock.OpExtend:
+		if call.TTL <= 0 {
+			return errTTL
+		}
+		if w := call.Place.Waiter; w != "" && !isWaiter(w) {
+			return fmt.Errorf("the waiter %.40q is not %d hexadecimal digits", w, redlock.WaiterLength)
+		}
+	case redlock.OpConfirm:
+		if call.Token > redlock.MaxFence {
+			return errToken
+		}
+	case redlock.OpRelease:
+	default:
+		return fmt.Errorf("unknown operation %d", call.Op)
+	}
+	return nil
+}
+
+// finish fills in the outcome of a call and tells its caller.
+func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
+	call.Vote, call.Err = redlock.Vote{}, nil
+	switch {
+	case err != nil:
+		call.Err = n.explain(opNames[call.Op], err)
+	case call.Op != redlock.OpRelease:
+		call.Vote = n.voteOf(a, who)
+	}
+	call.Done(call)
+}
+
+func isWaiter(id string) bool {
+	_, err := hex.DecodeString(id)
+	return err == nil && len(id) == redlock.WaiterLength
+}
+
+var opNames = map[redlock.Op]string{
+	redlock.OpAcquire: "acquire",
+	redlock.OpConfirm: "confirm",
+	redlock.OpExtend:  "extend",
+	redlock.OpRelease: "release",
+}
+
+// scriptOf is the script of an operation.
+func scriptOf(op redlock.Op) *script {
+	switch op {
+	case redlock.OpAcquire:
+		return acquireScript
+	case redlock.OpConfirm:
+		return confirmScript
+	case redlock.OpExtend:
+		return extendScript
+	}
+	return releaseScript
+}
+
+// appendCall writes a call as a script's.
+func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link) []byte {
+	s := scriptOf(call.Op)
+	b = appendArray(b, 6+s.arguments)
+	if how != byDigest {
+		b = appendBulk(appendBulk(b, "EVAL"), s.source)
+	} else {
+		b = appendBulk(appendBulk(b, "EVALSHA"), s.Hash())
+	}
+	b = appendBulk(b, "3")
+	b = n.appendKey(b, call.Key, "", "")
+	b = n.appendKey(b, call.Key, fenceSuffix, "")
+	b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
+	b = appendBulk(b, to.mode)
+	b = appendBulk(b, call.Owner)
+	switch call.Op {
+	case redlock.OpAcquire:
+		b = appendNumber(b, uint64(milliseconds(call.TTL)))
+		b = appendNumber(b, min(call.Hint, redlock.MaxFence))
+		b = appendNumber(b, uint64(n.fence))
+		if how == toSettle {
+			b = appendBulk(b, "settle")
+		} else {
+			b = appendBulk(b, flag(!call.Ordered || !to.sealed))
+		}
+		b = appendPlace(b, call.Place, to.channel)
+	case redlock.OpConfirm:
+		b = appendNumber(appendNumber(b, call.Fence), call.Token)
+		b = appendNumber(b, uint64(n.fence))
+	case redlock.OpExtend:
+		b = appendNumber(appendNumber(b, call.Fence), uint64(milliseconds(call.TTL)))
+		b = appendNumber(b, uint64(n.fence))
+	case redlock.OpRelease:
+		if call.Ordered && to.sealed {
+			b = appendBulk(b, "")
+		} else {
+			b = appendNumber(b, uint64(n.tombstone))
+		}
+		b = appendBulk(b, n.wakes)
+		b = appendBulk(b, flag(call.Wake))
+	}
+	return b
+}
+
+func flag(is bool) string {
+	if is {
+		return "1"
+	}
+	return ""
+}
+
+// appendPlace writes a waiter and its place in the queue as lua/common.lua has it;
+// none, if it could not be called.
+func appendPlace(b []byte, p redlock.Place, channel string) []byte {
+	if p.Waiter == "" || channel == "" {
+		return appendBulk(appendBulk(b, ""), "")
+	}
+	b = appendBulk(b, p.Waiter)
+	var buf [128]byte
+	place := append(buf[:0], '|')
+	place = append(strconv.AppendUint(place, p.Since, 10), ';')
+	place = append(strconv.AppendInt(place, milliseconds(p.Hold), 10), ';')
+	place = append(append(place, channel...), ';')
+	return appendBulk(b, append(place, p.Waiter...))
+}
+
+// streamable says whether one connection can carry all calls.
+func streamable(client redis.UniversalClient) (*redis.Client, bool) {
+	c, ok := client.(*redis.Client)
+	if !ok || c.Options().StreamingCredentialsProvider != nil {
+		return nil, false // it signs in again on a connection while that is in use
+	}
+	return c, true
+}
+
+var errClosed = errors.New("the node is closed")
