@@ -313,8 +313,8 @@ func (w *world) answer(e event, broken bool) {
 }
 
 func (w *world) hear(m *message, broken bool) {
-	if m.isCall {
-		if !broken {
+	if m.attempt == 0 { // a call, or the answer to one
+		if m.isCall && !broken {
 			w.called(m)
 		}
 		return

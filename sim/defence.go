@@ -25,8 +25,9 @@ const (
 	ClockGuard       = Defence(protocol.ClockGuard)
 	AliasGuard       = Defence(protocol.AliasGuard)
 	OwnTokens        = Defence(protocol.OwnTokens)
+	StoreSpare       = Defence(protocol.StoreSpare)
 
-	MajorityQuorum  Defence = 1 << (16 + iota - 12) // a quorum is a majority
+	MajorityQuorum  Defence = 1 << (16 + iota - 13) // a quorum is a majority
 	VotesByNode                                     // a node's second answer is no second vote
 	FreshOwner                                      // a retry has an owner of its own
 	BootClock                                       // validity counts suspended time
@@ -78,6 +79,7 @@ var defences = []struct {
 	{FreshOwner, "fresh-owner", "a retry has an owner of its own"},
 	{YieldOwner, "yield-owner", "a try after votes were yielded has an owner of its own"},
 	{OwnTokens, "own-tokens", "each user that a lease is passed on to has a token of its own"},
+	{StoreSpare, "store-spare", "those tokens are stored on a majority before the lease is won"},
 	{ReservationEnds, "reservation-ends", "a key is set aside for a waiter for a short time only"},
 	{ExtendOnly, "extend-only", "an extend never creates a grant"},
 	{KeepLonger, "keep-longer", "an extend never shortens a grant"},

@@ -156,6 +156,11 @@ func (w *world) arrive(e event) {
 		return
 	}
 	m := w.messages[e.a]
+	if m.attempt == 0 {
+		w.madeWay(n, m)
+		w.free = append(w.free, e.a)
+		return
+	}
 	before := n.record
 	next := w.handle(n, m)
 	m.isReply, m.handled = true, w.now

@@ -231,13 +231,12 @@ func (r *record) lengthen(now int64, ttl time.Duration, rules rules) {
 // handle answers a request at a moment of true time.
 func (n *node) handle(now Time, owner uint32, req *protocol.Request, without Defence) reply {
 	local := n.expiryClock().read(now)
-	wall := n.wall.read(now)
 	before := n.record
 	released := n.released.has(owner) && !without.Has(Tombstones)
 	answer := n.apply(local, owner, released, req, rules{
 		without: without,
 		grain:   int64(kinds[n.kind].grain),
-		horizon: uint64(max(0, wall/1000+redlock.HintHorizon.Microseconds())),
+		horizon: n.horizon(now),
 	})
 	if req.Op == protocol.Release {
 		n.released.add(owner)
@@ -253,6 +252,11 @@ func (n *node) handle(now Time, owner uint32, req *protocol.Request, without Def
 	}
 	n.show(now, &answer)
 	return answer
+}
+
+// horizon is the largest hint that the node takes.
+func (n *node) horizon(now Time) uint64 {
+	return uint64(max(0, n.wall.read(now)/1000+redlock.HintHorizon.Microseconds()))
 }
 
 // show adds to an answer what each shows of its node.

@@ -37,10 +37,24 @@ func (n *node) attend(now Time, owner uint32, req *protocol.Request, p place, wi
 	switch {
 	case req.Op == protocol.Acquire && !answer.granted && n.held(local):
 		answer.queued = n.enqueue(p)
+		if req.First && p.waiter == 0 { // a plain transaction raises the counter first
+			n.counter = max(n.counter, min(req.Hint, n.horizon(now)))
+		}
 	case req.Op == protocol.Release && held && n.owner == 0:
-		next = n.setAside(local, listens)
+		next = n.setAside(local, req.Wake, listens)
 	}
 	return answer, next
+}
+
+// makeWay is told by the process of a waiter that it waits no longer. What was set
+// aside for it goes to the next.
+func (n *node) makeWay(now Time, waiter uint32, listens func(*node, place) bool) place {
+	local := n.expiryClock().read(now)
+	if n.aside != waiter || local >= n.until {
+		return place{}
+	}
+	n.aside, n.until = 0, local
+	return n.setAside(local, true, listens)
 }
 
 // longestQueue bounds the places that a node keeps for a key.
@@ -67,13 +81,17 @@ func (n *node) enqueue(p place) bool {
 	return true
 }
 
-// setAside keeps a freed key for the oldest waiter that is still there.
-func (n *node) setAside(local int64, listens func(*node, place) bool) place {
+// setAside keeps a freed key for the oldest waiter, and gives it if it is to be
+// called. Only then is it known whether its process is still there.
+func (n *node) setAside(local int64, wake bool, listens func(*node, place) bool) place {
 	for len(n.queue) > 0 {
 		p := n.queue[0]
 		n.queue = slices.Delete(n.queue, 0, 1)
-		if listens(n, p) {
+		if !wake || listens(n, p) {
 			n.aside, n.until = p.waiter, local+int64(p.hold)
+			if !wake {
+				return place{}
+			}
 			return p
 		}
 	}
@@ -119,12 +137,22 @@ func (w *world) called(m *message) {
 	c := &w.clients[m.client]
 	seat := slices.Index(c.members, int(m.node))
 	if c.place.waiter != m.waiter || c.state != waiting && c.state != acquiring || seat < 0 {
-		return // it waits no longer
+		i, way := w.newMessage() // it waits no longer
+		*way = message{client: m.client, node: m.node, waiter: m.waiter, note: m.note}
+		w.transmit(i)
+		return
 	}
 	in := c.waiter.Woken(seat)
 	w.signal(c.id, "called")
 	if at := w.now + Time(in); c.state == waiting && at < c.retryAt {
 		w.retry(c, in)
+	}
+}
+
+// madeWay is the answer to a call that came too late, as it reaches the node.
+func (w *world) madeWay(n *node, m *message) {
+	if next := n.makeWay(w.now, m.waiter, w.listens); next.waiter != 0 {
+		w.call(n, int(m.node), next, m.note)
 	}
 }
 
