@@ -92,11 +92,11 @@ func (w *world) checkWon(a *attempt) {
 		w.violate(Votes, a, nil, "%s won with the grants of %d different servers of %d", w.label(a), n, len(a.client.members))
 	}
 	if a.token <= a.floor {
-		w.violate(Tokens, a, w.tokenHolder(a.floor, a), "%s got token %d, but %d had been returned before it began", w.label(a), a.token, a.floor)
+		w.violate(Tokens, a, w.tokenHolder(a.floor, a), "%s got token %s, but %s had been returned before it began", w.label(a), brief(a.token), brief(a.floor))
 	}
 	i, found := slices.BinarySearch(j.tokens, a.token)
 	if found {
-		w.violate(Tokens, a, w.tokenHolder(a.token, a), "%s got token %d, which another has got before", w.label(a), a.token)
+		w.violate(Tokens, a, w.tokenHolder(a.token, a), "%s got token %s, which another has got before", w.label(a), brief(a.token))
 	}
 	j.tokens = slices.Insert(j.tokens, i, a.token)
 	w.checkStored(a)
@@ -120,7 +120,7 @@ func (w *world) checkStored(a *attempt) {
 		}
 	}
 	if stored < a.majority() {
-		w.violate(Quarantine, a, nil, "%s won token %d, which only %d of %d nodes have stored", w.label(a), a.token, stored, len(a.client.members))
+		w.violate(Quarantine, a, nil, "%s won token %s, which only %d of %d nodes have stored", w.label(a), brief(a.token), stored, len(a.client.members))
 	}
 }
 
@@ -214,7 +214,7 @@ func (w *world) checkHandled(n *node, before *record, m *message) {
 	}
 	held := before.held(n.expiryClock().read(w.now)) && before.owner == m.owner
 	if !held && n.owner == m.owner && n.fence <= before.counter {
-		w.violate(Tokens, a, nil, "%s granted fence %d, but its counter was %d", name("n", n.id), n.fence, before.counter)
+		w.violate(Tokens, a, nil, "%s granted fence %s, but its counter was %s", name("n", n.id), brief(n.fence), brief(before.counter))
 	}
 	if before.owner != n.owner && m.copied {
 		a.strays |= 1 << n.id

@@ -81,7 +81,7 @@ func end(b *strings.Builder, out io.Writer) error {
 
 const pageLegend = `<footer><p><b>How to read it.</b> Time runs to the right, on a bent scale: idle stretches are short. A solid bar in a
 client’s row is its lease, with the token; a thin hatched one is the time it asked. A bar in a node’s row is its grant, in the
-colour of the client it is to, with its fence; a thin strip below says that the node may not vote yet. ● is a write that the fenced resource took, ✖ one that it refused and that a resource
+colour of the client it is to, with its fence; a lower hatched one says that the free key is set aside for a waiter, and a thin strip below says that the node may not vote yet. ● is a write that the fenced resource took, ✖ one that it refused and that a resource
 without tokens would have lost data by. ⚑ is a fault; the red line is where a promise broke, and a red band is where two leases
 were valid at once. Grey arrows are the requests, answers and writes that led there.</p></footer>`
 
@@ -204,8 +204,8 @@ const drawing = `
 svg{font:12px system-ui,sans-serif}.paper{fill:var(--card)}.title{font-size:18px;font-weight:700}.heading{font-weight:700;font-size:14px}
 svg text{fill:var(--fg)}.row{text-anchor:end;font-weight:600}.time{fill:var(--soft)!important;font-size:11px}.rule{stroke:var(--line)}.tick{stroke:var(--line);stroke-dasharray:2 4}
 .arrow{stroke:var(--fg);opacity:.55}.tip{fill:var(--fg)}
-.k0{fill:var(--k0)}.k1{fill:var(--k1)}.k2{fill:var(--k2)}.k3{fill:var(--k3)}.k4{fill:var(--k4)}.k5{fill:var(--k5)}.grant{opacity:.55}.asking{opacity:.45}.pause,.down,.quarantine{fill:var(--grey);opacity:.75}.ink{fill:var(--card);opacity:.6}
-.in{font-size:11px;fill:#fff!important;font-weight:600}.in-grant,.in-pause,.in-down,.in-quarantine{fill:var(--fg)!important}@media(prefers-color-scheme:dark){.in{fill:#10131a!important}.in-grant,.in-pause,.in-down,.in-quarantine{fill:var(--fg)!important}}
+.k0{fill:var(--k0)}.k1{fill:var(--k1)}.k2{fill:var(--k2)}.k3{fill:var(--k3)}.k4{fill:var(--k4)}.k5{fill:var(--k5)}.grant{opacity:.55}.asking,.aside{opacity:.45}.pause,.down,.quarantine{fill:var(--grey);opacity:.75}.ink{fill:var(--card);opacity:.6}
+.in{font-size:11px;fill:#fff!important;font-weight:600}.in-grant,.in-aside,.in-pause,.in-down,.in-quarantine{fill:var(--fg)!important}@media(prefers-color-scheme:dark){.in{fill:#10131a!important}.in-grant,.in-aside,.in-pause,.in-down,.in-quarantine{fill:var(--fg)!important}}
 .band{fill:var(--red);opacity:.22}.fault{stroke:var(--red);stroke-dasharray:1 3;opacity:.7}.breach{stroke:var(--red);stroke-width:2.5}.flag{fill:var(--red)!important;font-size:12px}.accepted{fill:var(--safe)!important;font-size:13px}.rejected{fill:var(--red)!important;font-size:17px;font-weight:700;stroke:var(--card);stroke-width:3px;paint-order:stroke}
 `
 

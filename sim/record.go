@@ -129,7 +129,10 @@ func (w *world) noteCall(n *node, p place, note int32) {
 	if w.rec == nil {
 		return
 	}
-	n.lastEvent = w.add(name("n", n.id), "sets the key aside for "+name("c", int(p.client)), note)
+	who, client := name("n", n.id), name("c", int(p.client))
+	n.lastEvent = w.add(who, "sets the key aside for "+client, note)
+	w.rec.shut(n.bar, w.now)
+	n.bar = w.rec.open(bar{row: who, kind: "aside", label: "for " + client, client: int(p.client), from: w.now, to: n.expires(w.now)})
 }
 
 func (w *world) lengthenBar(n *node) {

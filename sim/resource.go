@@ -25,7 +25,7 @@ func (w *world) arrived(e event) {
 		w.stats.Rejected++
 		w.noteArrived(a, e.b, false)
 	case a.token == r.largest && r.by != a.id:
-		w.violate(Fencing, w.attempts[r.by-1], a, "two holders wrote with the same token %d", a.token)
+		w.violate(Fencing, w.attempts[r.by-1], a, "two holders wrote with the same token %s", brief(a.token))
 	default:
 		r.largest, r.by = a.token, a.id
 		w.stats.Accepted++

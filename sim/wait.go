@@ -142,6 +142,9 @@ func (w *world) called(m *message) {
 		w.transmit(i)
 		return
 	}
+	if c.note == 0 {
+		c.note = m.note // what it does next comes of it
+	}
 	in := c.waiter.Woken(seat)
 	w.signal(c.id, "called")
 	if at := w.now + Time(in); c.state == waiting && at < c.retryAt {

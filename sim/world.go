@@ -274,7 +274,7 @@ func (w *world) afterHealing() {
 		wants := !c.work.Idle && (c.work.Times == 0 || c.leases < c.work.Times)
 		if wants && c.down == 0 && c.wins == 0 {
 			if w.now > w.lateAt {
-				w.violate(Liveness, nil, nil, "%s has not got the lock for %v after all faults ended", name("c", i), time.Duration(w.now-w.healedAt))
+				w.violate(Liveness, nil, nil, "%s has not got the lock for %s after all faults ended", name("c", i), shortTime(w.now-w.healedAt))
 			}
 			return
 		}
