@@ -171,7 +171,7 @@ func (w *world) arrive(e event) {
 	w.checkHandled(n, &before, m)
 	w.noteHandled(n, &before, m)
 	if next.waiter != 0 {
-		w.call(n, int(m.node), next, m.note)
+		w.call(n, int(m.node), next)
 	}
 	w.transmit(e.a)
 }

@@ -124,13 +124,14 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 	}
 }
 
-// noteCall tells that a key is set aside.
-func (w *world) noteCall(n *node, p place, note int32) {
+// noteCall tells that a key is set aside. What came before does not matter to the
+// waiter.
+func (w *world) noteCall(n *node, p place) {
 	if w.rec == nil {
 		return
 	}
 	who, client := name("n", n.id), name("c", int(p.client))
-	n.lastEvent = w.add(who, "sets the key aside for "+client, note)
+	n.lastEvent = w.add(who, "sets the key aside for "+client)
 	w.rec.shut(n.bar, w.now)
 	n.bar = w.rec.open(bar{row: who, kind: "aside", label: "for " + client, client: int(p.client), from: w.now, to: n.expires(w.now)})
 }
@@ -323,6 +324,11 @@ func (w *world) noteViolation(v *Violation, first, second *attempt) int32 {
 	for _, a := range []*attempt{first, second} {
 		if a != nil {
 			causes = append(append(causes, a.note), a.notes...)
+		}
+	}
+	if v.Invariant == Liveness { // the nodes' last doings show what is in the way
+		for i := range w.nodes {
+			causes = append(causes, w.nodes[i].lastEvent)
 		}
 	}
 	w.rec.marks = append(w.rec.marks, mark{row: "faults", kind: "violation", label: v.Text, at: w.now})

@@ -120,9 +120,9 @@ func (w *world) listens(n *node, p place) bool {
 
 // call tells a waiter that a key was set aside for it. The call is a message like
 // others, and may get lost besides.
-func (w *world) call(n *node, as int, p place, note int32) {
+func (w *world) call(n *node, as int, p place) {
 	w.stats.Calls++
-	w.noteCall(n, p, note)
+	w.noteCall(n, p)
 	if w.choose.chance(w.linkIndex(toClient, int(p.client), as), w.cfg.DeafPPM) {
 		w.stats.Lost++
 		return
@@ -138,7 +138,7 @@ func (w *world) called(m *message) {
 	seat := slices.Index(c.members, int(m.node))
 	if c.place.waiter != m.waiter || c.state != waiting && c.state != acquiring || seat < 0 {
 		i, way := w.newMessage() // it waits no longer
-		*way = message{client: m.client, node: m.node, waiter: m.waiter, note: m.note}
+		*way = message{client: m.client, node: m.node, waiter: m.waiter}
 		w.transmit(i)
 		return
 	}
@@ -155,7 +155,7 @@ func (w *world) called(m *message) {
 // madeWay is the answer to a call that came too late, as it reaches the node.
 func (w *world) madeWay(n *node, m *message) {
 	if next := n.makeWay(w.now, m.waiter, w.listens); next.waiter != 0 {
-		w.call(n, int(m.node), next, m.note)
+		w.call(n, int(m.node), next)
 	}
 }
 
