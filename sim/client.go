@@ -308,8 +308,8 @@ func (w *world) finished(a *attempt) {
 
 // answer takes a reply, or hears that there will be none.
 func (w *world) answer(e event, broken bool) {
-	w.hear(w.messages[e.a], broken)
-	w.free = append(w.free, e.a)
+	w.hear(w.messages[e.a()], broken)
+	w.free = append(w.free, e.a())
 }
 
 func (w *world) hear(m *message, broken bool) {

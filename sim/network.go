@@ -146,19 +146,19 @@ func (w *world) release(index int) {
 
 // arrive lets a node handle a request and answer it.
 func (w *world) arrive(e event) {
-	n := w.serverOf(int(e.who))
+	n := w.serverOf(int(e.who()))
 	if n.down > 0 {
-		w.free = append(w.free, e.a)
+		w.free = append(w.free, e.a())
 		return
 	}
 	if n.frozen+n.suspended > 0 {
 		n.inbox = append(n.inbox, e)
 		return
 	}
-	m := w.messages[e.a]
+	m := w.messages[e.a()]
 	if m.attempt == 0 {
 		w.madeWay(n, m)
-		w.free = append(w.free, e.a)
+		w.free = append(w.free, e.a())
 		return
 	}
 	before := n.record
@@ -170,10 +170,13 @@ func (w *world) arrive(e event) {
 	w.fold(uint64(m.owner)<<8|uint64(m.req.Op), m.reply.fence<<1|b2u(m.reply.granted))
 	w.checkHandled(n, &before, m)
 	w.noteHandled(n, &before, m)
+	if n.aside != 0 && n.aside != before.aside {
+		w.noteAside(n)
+	}
 	if next.waiter != 0 {
 		w.call(n, int(m.node), next)
 	}
-	w.transmit(e.a)
+	w.transmit(e.a())
 }
 
 // serverOf is the server behind a node: itself, but for an alias.

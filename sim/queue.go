@@ -24,17 +24,32 @@ const (
 	evHeal                          // all faults end
 )
 
-// event is a small value; what does not fit is in the world's messages.
+// event is a small value, of words that are kept in registers; what does not fit is
+// in the world's messages.
 type event struct {
-	at   Time
-	seq  uint32 // among equal times, first come, first served
-	kind eventKind
-	who  int16  // client, or node for evRequest
-	a, b uint32 // by kind: message, attempt, generation, fault
+	at    Time
+	order uint64 // among equal times, first come, first served; then kind and who
+	args  uint64 // by kind: message, attempt, generation, fault
 }
 
-func (e *event) before(f *event) bool {
-	return e.at < f.at || e.at == f.at && e.seq < f.seq
+// newEvent makes an event that happens to a client, or to a node for evRequest.
+func newEvent(kind eventKind, who int, a, b uint32, at Time) event {
+	return event{at: at, order: uint64(kind)<<16 | uint64(uint16(who)), args: uint64(a)<<32 | uint64(b)}
+}
+
+func (e event) kind() eventKind { return eventKind(e.order >> 16) }
+func (e event) who() int        { return int(uint16(e.order)) }
+func (e event) a() uint32       { return uint32(e.args >> 32) }
+func (e event) b() uint32       { return uint32(e.args) }
+
+// numbered is the event as the queue's next.
+func (e event) numbered(n uint32) event {
+	e.order = uint64(n)<<32 | e.order&(1<<32-1)
+	return e
+}
+
+func (e event) before(f event) bool {
+	return e.at < f.at || e.at == f.at && e.order < f.order
 }
 
 // queue has what is to happen, in order of time. The soonest are kept in order,
@@ -54,11 +69,11 @@ func (q *queue) empty() bool { return len(q.near)+len(q.alarms) == 0 }
 
 func (q *queue) push(e event) {
 	q.seq++
-	e.seq = q.seq
+	e = e.numbered(q.seq)
 	switch {
-	case e.kind == evAlarm:
+	case e.kind() == evAlarm:
 		q.alarms.push(e)
-	case len(q.far) > 0 && q.near[0].before(&e):
+	case len(q.far) > 0 && q.near[0].before(e):
 		q.far.push(e)
 	default:
 		q.insert(e)
@@ -71,14 +86,14 @@ func (q *queue) insert(e event) {
 			q.far.push(q.near[i])
 		}
 		q.near = q.near[:copy(q.near, q.near[mostNear/2:])]
-		if q.near[0].before(&e) {
+		if q.near[0].before(e) {
 			q.far.push(e)
 			return
 		}
 	}
 	q.near = append(q.near, e)
 	i := len(q.near) - 1
-	for i > 0 && q.near[i-1].before(&e) {
+	for i > 0 && q.near[i-1].before(e) {
 		q.near[i] = q.near[i-1]
 		i--
 	}
@@ -87,7 +102,7 @@ func (q *queue) insert(e event) {
 
 func (q *queue) pop() event {
 	last := len(q.near) - 1
-	if last < 0 || len(q.alarms) > 0 && q.alarms[0].before(&q.near[last]) {
+	if last < 0 || len(q.alarms) > 0 && q.alarms[0].before(q.near[last]) {
 		return q.alarms.pop()
 	}
 	e := q.near[last]
@@ -115,7 +130,7 @@ func (h *heap) push(e event) {
 	i := len(all) - 1
 	for i > 0 {
 		up := (i - 1) / 4
-		if !e.before(&all[up]) {
+		if !e.before(all[up]) {
 			break
 		}
 		all[i] = all[up]
@@ -145,11 +160,11 @@ func (h *heap) sink(e event) {
 		}
 		least := child
 		for j := child + 1; j < min(child+4, len(all)); j++ {
-			if all[j].before(&all[least]) {
+			if all[j].before(all[least]) {
 				least = j
 			}
 		}
-		if !all[least].before(&e) {
+		if !all[least].before(e) {
 			break
 		}
 		all[i] = all[least]

@@ -30,10 +30,11 @@ func TestQueueIsSorted(t *testing.T) {
 				at += 500
 			}
 			kind := of(&d, evRequest, evRequest, evAlarm)
-			q.push(event{at: at, kind: kind})
-			e := event{at: at, kind: kind, seq: q.seq}
+			e := newEvent(kind, 0, 0, 0, at)
+			q.push(e)
+			e = e.numbered(q.seq)
 			at2, _ := slices.BinarySearchFunc(want, e, func(a, b event) int {
-				if a.before(&b) {
+				if a.before(b) {
 					return -1
 				}
 				return 1

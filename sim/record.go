@@ -116,7 +116,7 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 		return
 	}
 	m.note = w.add(who, text, m.note, n.lastEvent)
-	if n.record != *before {
+	if m.reply.granted && (n.owner != before.owner || n.fence != before.fence || n.counter != before.counter) {
 		if n.lastEvent = m.note; n.owner == 0 {
 			n.lastEvent = 0 // of a key that is free nothing matters to the next owner
 		}
@@ -124,12 +124,13 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 	}
 }
 
-// noteCall tells that a key is set aside. What came before does not matter to the
+// noteAside tells that a key is set aside. What came before does not matter to the
 // waiter.
-func (w *world) noteCall(n *node, p place) {
+func (w *world) noteAside(n *node) {
 	if w.rec == nil {
 		return
 	}
+	p := w.places[n.aside-1]
 	who, client := name("n", n.id), name("c", int(p.client))
 	n.lastEvent = w.add(who, "sets the key aside for "+client)
 	w.rec.shut(n.bar, w.now)

@@ -11,7 +11,7 @@ type resource struct {
 
 // arrived is a write's arrival.
 func (w *world) arrived(e event) {
-	a := w.attempts[e.a-1]
+	a := w.attempts[e.a()-1]
 	r := &w.resource
 	if a.token < r.unfenced {
 		w.stats.LostUpdates++
@@ -23,12 +23,12 @@ func (w *world) arrived(e event) {
 			w.label(a), brief(a.token), brief(r.largest))
 	case a.token < r.largest:
 		w.stats.Rejected++
-		w.noteArrived(a, e.b, false)
+		w.noteArrived(a, e.b(), false)
 	case a.token == r.largest && r.by != a.id:
 		w.violate(Fencing, w.attempts[r.by-1], a, "two holders wrote with the same token %s", brief(a.token))
 	default:
 		r.largest, r.by = a.token, a.id
 		w.stats.Accepted++
-		w.noteArrived(a, e.b, true)
+		w.noteArrived(a, e.b(), true)
 	}
 }

@@ -122,7 +122,6 @@ func (w *world) listens(n *node, p place) bool {
 // others, and may get lost besides.
 func (w *world) call(n *node, as int, p place) {
 	w.stats.Calls++
-	w.noteCall(n, p)
 	if w.choose.chance(w.linkIndex(toClient, int(p.client), as), w.cfg.DeafPPM) {
 		w.stats.Lost++
 		return
@@ -155,6 +154,7 @@ func (w *world) called(m *message) {
 // madeWay is the answer to a call that came too late, as it reaches the node.
 func (w *world) madeWay(n *node, m *message) {
 	if next := n.makeWay(w.now, m.waiter, w.listens); next.waiter != 0 {
+		w.noteAside(n)
 		w.call(n, int(m.node), next)
 	}
 }

@@ -143,7 +143,7 @@ func (w *world) boot(c *client) {
 
 func (w *world) push(kind eventKind, who int, a, b uint32, at Time) {
 	if at < never {
-		w.queue.push(event{at: at, kind: kind, who: int16(who), a: a, b: b})
+		w.queue.push(newEvent(kind, who, a, b, at))
 	}
 }
 
@@ -160,7 +160,7 @@ func (w *world) run() {
 		w.now = e.at
 		if w.happen(e) {
 			w.stats.Events++
-			w.fold(uint64(e.at), uint64(e.kind)<<48^uint64(e.who)<<32^uint64(e.a))
+			w.fold(uint64(e.at), uint64(e.kind())<<48^uint64(e.who())<<32^uint64(e.a()))
 		}
 		if w.healed {
 			w.afterHealing()
@@ -172,19 +172,19 @@ func (w *world) run() {
 
 // happen lets an event happen; it reports false if it was stale.
 func (w *world) happen(e event) bool {
-	switch e.kind {
+	switch e.kind() {
 	case evRequest:
 		w.arrive(e)
 	case evArrive:
 		w.arrived(e)
 	case evFault:
-		w.strike(int(e.a))
+		w.strike(int(e.a()))
 	case evMend:
-		w.mend(int(e.a))
+		w.mend(int(e.a()))
 	case evHeal:
 		w.heal()
 	case evNudge:
-		w.nudge(&w.clients[e.who])
+		w.nudge(&w.clients[e.who()])
 	default:
 		return w.toClient(e)
 	}
@@ -193,7 +193,7 @@ func (w *world) happen(e event) bool {
 
 // toClient lets an event happen to a client, unless it stands still.
 func (w *world) toClient(e event) bool {
-	c := &w.clients[e.who]
+	c := &w.clients[e.who()]
 	if w.stale(c, e) {
 		return false
 	}
@@ -205,15 +205,15 @@ func (w *world) toClient(e event) bool {
 		c.inbox = append(c.inbox, e)
 		return false
 	}
-	switch e.kind {
+	switch e.kind() {
 	case evReply:
 		w.answer(e, false)
 	case evReset:
 		w.answer(e, true)
 	case evAlarm:
-		return w.ring(w.attempts[e.a-1])
+		return w.ring(w.attempts[e.a()-1])
 	case evWrite:
-		w.write(c, w.attempts[e.a-1])
+		w.write(c, w.attempts[e.a()-1])
 	default:
 		w.program(c, e)
 	}
@@ -222,20 +222,20 @@ func (w *world) toClient(e event) bool {
 
 // stale says that an event has lost its meaning since it was planned.
 func (w *world) stale(c *client, e event) bool {
-	switch e.kind {
+	switch e.kind() {
 	case evReply, evReset:
 		return false
 	case evAlarm:
-		a := w.attempts[e.a-1]
-		return a.finished || a.epoch != c.epoch || e.b != a.alarmGen
+		a := w.attempts[e.a()-1]
+		return a.finished || a.epoch != c.epoch || e.b() != a.alarmGen
 	case evWrite, evJoin:
-		return e.b != c.epoch
+		return e.b() != c.epoch
 	}
-	return e.a != c.gen || e.b != c.epoch
+	return e.a() != c.gen || e.b() != c.epoch
 }
 
 func (w *world) program(c *client, e event) {
-	switch e.kind {
+	switch e.kind() {
 	case evLock:
 		w.lock(c)
 	case evJoin:
@@ -258,8 +258,8 @@ func (w *world) program(c *client, e event) {
 
 // drop forgets an event that reaches nobody.
 func (w *world) drop(e event) {
-	if e.kind == evReply || e.kind == evReset {
-		w.free = append(w.free, e.a)
+	if e.kind() == evReply || e.kind() == evReset {
+		w.free = append(w.free, e.a())
 	}
 }
 
