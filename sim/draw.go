@@ -93,7 +93,7 @@ func (d *draw) waiting(c *Config) {
 func (d *draw) kinds(c *Config) {
 	if d.one(3) {
 		for range c.Nodes {
-			c.Kinds = append(c.Kinds, of(d, TTLServer, LeaseRow, EphemeralNode, SessionLock))
+			c.Kinds = append(c.Kinds, of(d, TTLServer, LeaseRow, EphemeralNode, SessionLock, MemoryNode))
 		}
 	}
 }

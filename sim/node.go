@@ -18,6 +18,7 @@ const (
 	LeaseRow                  // a row with an expiry by the wall clock, durable, as in a database
 	SessionLock               // a lock that lives with a session: lost in a restart, its counter is not
 	EphemeralNode             // an entry that the server's own session clock ends, durable, as ZooKeeper's
+	MemoryNode                // records in a process's memory, by its steady clock, as memnode's
 )
 
 // kinds has what distinguishes them.
@@ -28,11 +29,13 @@ var kinds = [...]struct {
 	losesGrants   bool          // in a restart
 	losesCounters bool
 	queues        bool // keeps a queue of waiters, and calls them
+	leaves        bool // is told when a waiter waits no longer
 }{
 	TTLServer:     {name: "ttl", byWallClock: true, grain: time.Millisecond, losesGrants: true, losesCounters: true, queues: true},
 	LeaseRow:      {name: "row", byWallClock: true, grain: time.Microsecond},
 	SessionLock:   {name: "session", grain: time.Second, losesGrants: true},
 	EphemeralNode: {name: "ephemeral", grain: 100 * time.Millisecond},
+	MemoryNode:    {name: "memory", grain: 1, losesGrants: true, losesCounters: true, queues: true, leaves: true},
 }
 
 func (k Kind) String() string { return kinds[k].name }

@@ -23,6 +23,7 @@ func (w *world) span(c *client, mean time.Duration) time.Duration {
 // idle lets the program think, and ask again if it wants more.
 func (w *world) idle(c *client) {
 	w.become(c, thinking)
+	w.stopWaiting(c)
 	c.current = nil
 	if c.work.Users > 1 {
 		w.thinkInLine(c)
@@ -87,6 +88,7 @@ func (w *world) handover(c *client) {
 		c.wins++
 	}
 	w.become(c, holding)
+	w.stopWaiting(c)
 	w.noteTaken(a)
 	w.checkTaken(a)
 	if c.work.WriteEvery > 0 {

@@ -49,6 +49,9 @@ func (n *node) attend(now Time, owner uint32, req *protocol.Request, p place, wi
 // makeWay is told by the process of a waiter that it waits no longer. What was set
 // aside for it goes to the next.
 func (n *node) makeWay(now Time, waiter uint32, listens func(*node, place) bool) place {
+	if kinds[n.kind].leaves {
+		n.queue = slices.DeleteFunc(n.queue, func(p place) bool { return p.waiter == waiter })
+	}
 	local := n.expiryClock().read(now)
 	if n.aside != waiter || local >= n.until {
 		return place{}
@@ -136,9 +139,7 @@ func (w *world) called(m *message) {
 	c := &w.clients[m.client]
 	seat := slices.Index(c.members, int(m.node))
 	if c.place.waiter != m.waiter || c.state != waiting && c.state != acquiring || seat < 0 {
-		i, way := w.newMessage() // it waits no longer
-		*way = message{client: m.client, node: m.node, waiter: m.waiter}
-		w.transmit(i)
+		w.leave(c, int(m.node), m.waiter) // it waits no longer
 		return
 	}
 	if c.note == 0 {
@@ -151,7 +152,28 @@ func (w *world) called(m *message) {
 	}
 }
 
-// madeWay is the answer to a call that came too late, as it reaches the node.
+// leave tells a node that a waiter waits no longer.
+func (w *world) leave(c *client, node int, waiter uint32) {
+	i, m := w.newMessage()
+	*m = message{client: int16(c.id), node: int16(node), waiter: waiter}
+	w.transmit(i)
+}
+
+// stopWaiting gives a client's places up, where nodes want to hear of it; others
+// hear when they call.
+func (w *world) stopWaiting(c *client) {
+	if c.place.waiter == 0 {
+		return
+	}
+	for _, i := range c.members {
+		if kinds[w.nodes[i].kind].leaves {
+			w.leave(c, i, c.place.waiter)
+		}
+	}
+	c.place = place{}
+}
+
+// madeWay is a waiter's leaving, as it reaches the node.
 func (w *world) madeWay(n *node, m *message) {
 	if next := n.makeWay(w.now, m.waiter, w.listens); next.waiter != 0 {
 		w.noteAside(n)

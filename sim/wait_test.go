@@ -158,3 +158,20 @@ func TestOrderedStreamsNeedNoTombstones(t *testing.T) {
 		require.NotEqual(t, Violated, r.Verdict, "seed %d: %v", seed, r.Violations)
 	}
 }
+
+// Whoever leaves a queue is not waited for, and what was set aside for it goes to
+// the next at once.
+func TestWaitersMakeWay(t *testing.T) {
+	d := newDesk(t)
+	d.n.kind = MemoryNode
+	require.True(t, d.acquire(1, place{}).granted)
+	for i := range uint32(3) {
+		require.True(t, d.acquire(2, waiterOf(i+1, int64(i))).queued)
+	}
+	there := func(*node, place) bool { return true }
+	require.Zero(t, d.n.makeWay(d.now, 2, there), "nothing was set aside yet")
+	require.Equal(t, uint32(1), d.release(1))
+	require.Equal(t, uint32(3), d.n.makeWay(d.now, 1, there).waiter)
+	require.Zero(t, d.n.makeWay(d.now, 1, there), "twice is as good as once")
+	require.True(t, d.acquire(3, waiterOf(3, 2)).granted)
+}
