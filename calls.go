@@ -45,7 +45,7 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 		TTL: req.TTL, Hint: req.Hint, Fence: req.Fence, Token: req.Token,
 		Timeout: a.cfg.NodeTimeout, Done: c.done,
 	}}
-	if req.Queue {
+	if req.Queue || req.Op == protocol.Release {
 		call.Place = a.place
 	}
 	// Nothing is acquired after a release, and what heals a lease may come behind
@@ -61,9 +61,9 @@ func (c *calls) send() {
 	c.left.Store(int32(len(c.list)))
 	// The last of them may be answered, and all of this be used again, before the
 	// loop ends.
-	list := c.list
+	list, now := c.list, g.now()
 	for i := range list {
-		list[i].sent = g.now()
+		list[i].sent = now
 		if s := g.submitters[list[i].node]; s != nil {
 			s.Submit(&list[i].Call)
 			continue

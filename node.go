@@ -192,7 +192,7 @@ type Call struct {
 	Owner string
 
 	TTL   time.Duration // of an acquire or an extend
-	Hint  uint64        // of an acquire, as is Place
+	Hint  uint64        // of an acquire, as is Place; a release has those of the owner's first
 	Place Place
 	Fence uint64 // of a confirm or an extend
 	Token uint64 // of a confirm

@@ -134,18 +134,19 @@ func (a *attempt) acquired(lease *Lease, called time.Duration) {
 
 // step feeds one input to the machine and does what it says.
 func (a *attempt) step(in protocol.Input) {
+	now := a.group.now()
 	a.mu.Lock()
-	e := a.stepLocked(in)
+	e := a.stepLocked(now, in)
 	a.mu.Unlock()
 	a.run(e)
 }
 
 var outputsPool = sync.Pool{New: func() any { return new([]protocol.Output) }}
 
-func (a *attempt) stepLocked(in protocol.Input) errands {
+func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input) errands {
 	var e errands
 	outputs := outputsPool.Get().(*[]protocol.Output)
-	*outputs = a.machine.Step(a.group.now(), in, (*outputs)[:0])
+	*outputs = a.machine.Step(now, in, (*outputs)[:0])
 	for i := range *outputs {
 		a.act(&(*outputs)[i], &e)
 	}
@@ -295,7 +296,7 @@ func (a *attempt) relinquishLocked(why error) errands {
 	}
 	a.ending, a.released = why, a.group.clock.Now()
 	a.unlocked = make(chan struct{})
-	e := a.stepLocked(protocol.Input{Kind: protocol.Relinquish})
+	e := a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Relinquish})
 	if a.lease != nil && !a.over.Load() { // not lost in that very step
 		a.end(fmt.Errorf("redlock: %q: %w", a.key, why))
 	}
@@ -324,7 +325,7 @@ func (a *attempt) unlock(l *Lease) <-chan struct{} {
 func (a *attempt) pass(e *errands) bool {
 	return a.group.lines.pass(a.line, func() *Lease {
 		before := a.lease
-		*e = a.stepLocked(protocol.Input{Kind: protocol.Pass})
+		*e = a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Pass})
 		if a.lease == before {
 			return nil
 		}
@@ -348,7 +349,7 @@ func (a *attempt) prolong(l *Lease, ttl time.Duration) <-chan error {
 		return done
 	}
 	a.prolonged = done
-	e := a.stepLocked(protocol.Input{Kind: protocol.Prolong, TTL: ttl})
+	e := a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Prolong, TTL: ttl})
 	a.mu.Unlock()
 	a.run(e)
 	return done
@@ -450,7 +451,7 @@ func (a *attempt) answered(c *nodeCall) {
 		a.votes[c.node] = NodeVote{Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Err: err,
 			Latency: answered.Sub(c.sent), Holder: c.Vote.Holder, Remaining: c.Vote.Remaining}
 	}
-	e := a.stepLocked(protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer})
+	e := a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer})
 	a.mu.Unlock()
 	if a.group.observer != nil {
 		a.group.observe(a.caller, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: protocol.Op(c.Op).String(),

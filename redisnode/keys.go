@@ -38,7 +38,7 @@ const (
 // appendKey writes the name of the lock with something behind it as a string of
 // the protocol. It is newKeyNames without a string made for it.
 func (n *Node) appendKey(b []byte, key, infix, end string) []byte {
-	if strings.ContainsAny(key, "%}") {
+	if strings.IndexByte(key, '%') >= 0 || strings.IndexByte(key, '}') >= 0 {
 		key = tagEscaper.Replace(key)
 	}
 	b = append(b, '$')

@@ -2,139 +2,226 @@ package redisnode
 
 import (
 	"bufio"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"hash/crc64"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/quorumlock/redlock"
 )
 
 // A native acquire is a transaction of plain commands, for a key that is most
-// likely free:
+// likely free, and a native release is one command:
 //
-//	SET lock owner:hint:0:end NX GET PX ttl    grants if the key is free
-//	ZADD fence GT CH hint f                    raises the counter to the hint
+//	RESTORE lock ttl {hint, a, b, c}   grants if the key is free
+//	ZADD fence GT CH hint f            raises the counter to the hint
 //	PEXPIRE fence retention
-//	TIME
 //
-// It costs the server half of what the script does. The hint is the fence if the
-// counter was below it, which is the rule, since hints are the time; else the
-// script has to settle it. An attempt that is refused raises the counter all the
-// same, which is harmless: attempts that fail only raise counters.
+//	SREM lock hint a b c               frees the key if it is the owner's
+//
+// They cost the server half of what the scripts do. RESTORE makes a set of a few
+// integers, with its expiry, unless the key exists; and a set whose last member
+// goes is gone. So the owner is written as three integers.
+//
+// The hint is the fence if the counter was below it, which is the rule, since
+// hints are the time; else the script has to settle it. An attempt that is
+// refused raises the counter all the same, which is harmless: attempts that fail
+// only raise counters.
 
-// isNative says that a call can be made so. An owner that may have released
-// before must be looked up, and so must a waiter's place.
-func isNative(call *redlock.Call) bool {
-	return call.Op == redlock.OpAcquire && call.Ordered && call.Place.Waiter == ""
+// isNative says that a call can be made so, if the server's clock shows about now,
+// in microseconds. An owner that may have released before must be looked up, and
+// so must a waiter's place; a hint that is far ahead is cut by the script.
+func isNative(call *redlock.Call, now int64) bool {
+	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || len(call.Owner) != 2*ownerBytes {
+		return false
+	}
+	return call.Op == redlock.OpRelease || call.Op == redlock.OpAcquire && int64(call.Hint) <= now+redlock.HintHorizon.Microseconds()
 }
 
-// appendNative writes the transaction. The server's clock is about now.
-func (n *Node) appendNative(b []byte, call *redlock.Call, hint uint64, now time.Duration) []byte {
-	ttl := milliseconds(call.TTL)
+const ownerBytes = 16
 
-	b = append(b, "*1\r\n$5\r\nMULTI\r\n*7\r\n$3\r\nSET\r\n"...)
+// parts are an owner's 128 bits in three numbers of 43, each with two bits above
+// that keep them in order and apart from a fence.
+type parts [3]uint64
+
+const (
+	partBits = 43
+	partMask = 1<<partBits - 1
+	partTag  = 1 << 60
+)
+
+// split gives the parts of an owner, if it is one of 32 hexadecimal digits.
+func split(owner string) (p parts, ok bool) {
+	var raw [ownerBytes]byte
+	if len(owner) != 2*ownerBytes {
+		return p, false
+	}
+	var text [2 * ownerBytes]byte
+	copy(text[:], owner)
+	if _, err := hex.Decode(raw[:], text[:]); err != nil {
+		return p, false
+	}
+	high, low := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
+	p[0] = partTag | high>>(64-partBits)
+	p[1] = 2*partTag | (high<<(2*partBits-64)|low>>(128-2*partBits))&partMask
+	p[2] = 3*partTag | low<<(3*partBits-128)&partMask
+	return p, true
+}
+
+// join is the reverse of split.
+func (p parts) join() string {
+	a, b, c := p[0]&partMask, p[1]&partMask, p[2]&partMask
+	var raw [ownerBytes]byte
+	binary.BigEndian.PutUint64(raw[:8], a<<(64-partBits)|b>>(2*partBits-64))
+	binary.BigEndian.PutUint64(raw[8:], b<<(128-2*partBits)|c>>(3*partBits-128))
+	return hex.EncodeToString(raw[:])
+}
+
+// inParts writes an owner as the scripts know it from native acquires.
+func inParts(owner string) string {
+	var buf [64]byte
+	return string(appendInParts(buf[:0], owner))
+}
+
+func appendInParts(b []byte, owner string) []byte {
+	p, ok := split(owner)
+	if !ok {
+		return append(b, '-') // no lock's owner
+	}
+	for i, part := range p {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, part, 10)
+	}
+	return b
+}
+
+// joined reads what inParts wrote.
+func joined(text string) (owner string, ok bool) {
+	words := strings.Split(text, ",")
+	var p parts
+	if len(words) != len(p) {
+		return "", false
+	}
+	for i, word := range words {
+		part, err := strconv.ParseUint(word, 10, 64)
+		if err != nil || part>>60 != uint64(i+1) {
+			return "", false
+		}
+		p[i] = part
+	}
+	return p.join(), true
+}
+
+// crcTable is of the checksum that DUMP ends with: CRC-64 of Jones, reflected.
+var crcTable = crc64.MakeTable(0x95ac9329ac4bc9b5)
+
+// appendDump writes what DUMP would give for a set of a fence and an owner's parts:
+// the type, the set as Redis keeps small sets of integers, in order, and a footer
+// of the format's version and a checksum.
+func appendDump(b []byte, fence uint64, p parts) []byte {
+	const setOfIntegers, size, width, version = 11, 8 + 4*8, 8, 9
+	start := len(b)
+	b = append(b, setOfIntegers, size)
+	b = binary.LittleEndian.AppendUint32(b, width)
+	b = binary.LittleEndian.AppendUint32(b, 1+uint32(len(p)))
+	for _, n := range [...]uint64{fence, p[0], p[1], p[2]} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	b = binary.LittleEndian.AppendUint16(b, version)
+	// Redis begins with zero and inverts nothing.
+	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
+}
+
+// appendNative writes a call that is native.
+func (n *Node) appendNative(b []byte, call *redlock.Call, p parts) []byte {
+	if call.Op == redlock.OpRelease {
+		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
+		b = n.appendKey(b, call.Key, "", "")
+		b = appendNumber(b, call.Hint)
+		for _, part := range p {
+			b = appendNumber(b, part)
+		}
+		return b
+	}
+	ttl := milliseconds(call.TTL)
+	b = append(b, "*1\r\n$5\r\nMULTI\r\n*4\r\n$7\r\nRESTORE\r\n"...)
 	b = n.appendKey(b, call.Key, "", "")
-	var buf [96]byte
-	value := append(append(buf[:0], call.Owner...), ':')
-	value = append(strconv.AppendUint(value, hint, 10), ":0:"+estimated...)
-	value = strconv.AppendInt(value, (now + call.TTL).Microseconds(), 10)
-	b = appendBulk(b, value)
-	b = append(b, "$2\r\nNX\r\n$3\r\nGET\r\n$2\r\nPX\r\n"...)
 	b = appendNumber(b, uint64(ttl))
+	var buf [64]byte
+	b = appendBulk(b, appendDump(buf[:0], call.Hint, p))
 
 	b = append(b, "*6\r\n$4\r\nZADD\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
 	b = append(b, "$2\r\nGT\r\n$2\r\nCH\r\n"...)
-	b = appendNumber(b, hint)
+	b = appendNumber(b, call.Hint)
 	b = append(b, "$1\r\nf\r\n*3\r\n$7\r\nPEXPIRE\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
 	b = appendNumber(b, uint64(max(n.fence, 2*ttl)))
-	return append(b, "*1\r\n$4\r\nTIME\r\n*1\r\n$4\r\nEXEC\r\n"...)
+	return append(b, "*1\r\n$4\r\nEXEC\r\n"...)
 }
 
-// fenceHint is the fence that a native acquire tries. It goes no further ahead of
-// the server's clock than the script lets it, as far as that is known here.
-func fenceHint(call *redlock.Call, now time.Duration) uint64 {
-	limit := uint64(max(0, (now + redlock.HintHorizon).Microseconds()))
-	return max(1, min(call.Hint, limit))
-}
+// outcome is what became of a native call.
+type outcome uint8
 
-// nativeAnswer is what became of a native acquire.
-type nativeAnswer struct {
-	answer
-	raised  bool  // the counter was below the hint
-	refused error // the server did not take the transaction
-	failed  error // a part of it had an error
-}
+const (
+	done     outcome = iota
+	taken            // the key is held, or is not what it should be: the script finds out
+	unfit            // it is granted, but the counter was not below the fence
+	unusable         // the server does not take such calls, and did nothing
+)
 
-func readNative(r *bufio.Reader, hint uint64) (n nativeAnswer, err error) {
-	for range 5 { // to MULTI and the four that it queues
+// readNative reads what became of a native call.
+func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
+	if op == redlock.OpRelease {
+		_, err := readNumber(r, ':')
+		if _, replied := err.(replyError); replied {
+			return taken, nil // a script made a string of the set
+		}
+		return done, err
+	}
+	aborted := false
+	for range 4 { // to MULTI and the three that it queues
 		line, err := readLine(r)
 		if err != nil {
-			return n, err
+			return done, err
 		}
-		if line[0] == '-' && n.refused == nil {
-			n.refused = replyError(line[1:])
-		}
+		aborted = aborted || line[0] == '-'
 	}
 	line, err := readLine(r)
 	switch {
 	case err != nil:
-		return n, err
+		return done, err
 	case line[0] == '-':
-		n.refused = replyError(line[1:])
-		return n, nil
-	case n.refused != nil || string(line) != "*4":
-		return n, fmt.Errorf("%w: %.40q", errNotRedis, line)
+		return unusable, nil
+	case aborted || string(line) != "*3":
+		return done, fmt.Errorf("%w: %.40q", errNotRedis, line)
 	}
-	n.server.uptime = -1
-	held, err := readOptional(r)
-	if err = n.part(err); err != nil {
-		return n, err
+	if line, err = readLine(r); err != nil {
+		return done, err
+	}
+	result := done
+	switch {
+	case line[0] == '+':
+	case strings.HasPrefix(string(line), "-BUSYKEY"):
+		result = taken
+	default:
+		result = unusable // it granted nothing, but may not know the format
 	}
 	raised, err := readNumber(r, ':')
-	if err = n.part(err); err != nil {
-		return n, err
+	if _, replied := err.(replyError); err != nil && !replied {
+		return done, err
 	}
-	_, err = readNumber(r, ':')
-	if err = n.part(err); err != nil {
-		return n, err
+	if result == done && (err != nil || raised != 1) {
+		result = unfit
 	}
-	n.clock, err = readTime(r)
-	if err = n.part(err); err != nil {
-		return n, err
+	if _, err = readNumber(r, ':'); err != nil {
+		if _, replied := err.(replyError); !replied {
+			return done, err
+		}
 	}
-	if held != "" {
-		n.refusal(held)
-		return n, nil
-	}
-	n.yes, n.raised, n.fence, n.counter = true, raised == 1, hint, hint
-	return n, nil
-}
-
-// part keeps an error of a part of the transaction. Any other is of the connection.
-func (n *nativeAnswer) part(err error) error {
-	if _, replied := err.(replyError); replied {
-		n.failed = err
-		return nil
-	}
-	return err
-}
-
-// refusal fills in what the value of a lock tells; see lua/common.lua.
-func (a *answer) refusal(value string) {
-	lock, _, _ := strings.Cut(value, "|")
-	parts := strings.Split(lock, ":")
-	if len(parts) != 4 {
-		a.owner, a.left = value, neverExpires
-		return
-	}
-	a.owner, a.end = parts[0], endOf(parts[3])
-	a.fence, _ = strconv.ParseUint(parts[1], 10, 64)
-	a.counter, _ = strconv.ParseUint(parts[2], 10, 64)
-	a.counter = max(a.counter, a.fence)
-	if strings.HasPrefix(a.owner, setAside) {
-		a.owner, a.end = "", 0
-	}
+	return result, nil
 }

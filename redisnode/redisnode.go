@@ -172,7 +172,7 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 		return redlock.Vote{}, n.explain("acquire", errTTL)
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
-		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), n.fence, "1", "", "")
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), n.fence, "1", "", "", inParts(req.Owner))
 }
 
 // Confirm implements redlock.Node.
@@ -180,7 +180,7 @@ func (n *Node) Confirm(ctx context.Context, req redlock.ConfirmRequest) (redlock
 	if req.Token > redlock.MaxFence {
 		return redlock.Vote{}, n.explain("confirm", errToken)
 	}
-	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token, n.fence)
+	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token, n.fence, inParts(req.Owner))
 }
 
 // Extend implements redlock.Node.
@@ -188,7 +188,7 @@ func (n *Node) Extend(ctx context.Context, req redlock.ExtendRequest) (redlock.V
 	if req.TTL <= 0 {
 		return redlock.Vote{}, n.explain("extend", errTTL)
 	}
-	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), n.fence)
+	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), n.fence, inParts(req.Owner))
 }
 
 // Release implements redlock.Node.
@@ -198,7 +198,7 @@ func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	}
 	names := newKeyNames(n.prefix, req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
-		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1").Err()
+		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", inParts(req.Owner)).Err()
 	})
 	if err != nil {
 		return n.explain("release", err)
@@ -271,7 +271,7 @@ func (n *Node) check(key, owner string) error {
 		return errKeyLength
 	case owner == "":
 		return errors.New("the owner is empty")
-	case strings.ContainsAny(owner, "~:|"):
+	case strings.ContainsAny(owner, "~:|,"):
 		return fmt.Errorf("the owner %.40q has a character that an id cannot have", owner)
 	}
 	return nil

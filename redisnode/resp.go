@@ -192,19 +192,6 @@ func skipReply(r *bufio.Reader) error {
 	return nil
 }
 
-// readOptional reads a string; an empty one stands for none.
-func readOptional(r *bufio.Reader) (string, error) {
-	first, err := r.Peek(2)
-	if err != nil {
-		return "", err
-	}
-	if first[0] == '_' || first[0] == '$' && first[1] == '-' {
-		_, err = readLine(r)
-		return "", err
-	}
-	return readText(r, "")
-}
-
 // readTime reads the answer to TIME.
 func readTime(r *bufio.Reader) (time.Time, error) {
 	line, err := readLine(r)

@@ -17,10 +17,10 @@ import (
 var luaFiles embed.FS
 
 var (
-	acquireScript = loadScript("acquire", 8)
-	confirmScript = loadScript("confirm", 5)
-	extendScript  = loadScript("extend", 5)
-	releaseScript = loadScript("release", 5)
+	acquireScript = loadScript("acquire", 9)
+	confirmScript = loadScript("confirm", 6)
+	extendScript  = loadScript("extend", 6)
+	releaseScript = loadScript("release", 6)
 	inspectScript = loadScript("inspect", 1)
 )
 
@@ -125,15 +125,12 @@ func (f *fields) answer() (answer, error) {
 
 // endOf reads when a lock ends; zero if that is not known.
 func endOf(text string) int64 {
-	us, err := strconv.ParseInt(strings.TrimPrefix(text, estimated), 10, 64)
+	us, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return 0
 	}
 	return us
 }
-
-// estimated begins the end of a lock that the client wrote.
-const estimated = "c"
 
 // runScript makes one round trip, or a second one if the server does not have
 // the script yet: NOSCRIPT says that nothing was done, so that one is harmless.
@@ -176,6 +173,9 @@ func remaining(ms int64) time.Duration {
 // holder is the owner of a lock, or a printable form of what stands in its
 // place: the key may hold anybody's data.
 func (a answer) holder() string {
+	if owner, ok := joined(a.owner); ok {
+		return owner
+	}
 	if a.fence > 0 || a.owner == "" {
 		return a.owner
 	}

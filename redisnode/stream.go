@@ -5,8 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,15 +27,23 @@ const (
 	// watchEvery is how often waiting calls are looked at, while there are any.
 	watchEvery = 20 * time.Millisecond
 
+	// farAway is the round trip from which on requests are not kept back for the
+	// answers to those before them.
+	farAway = time.Millisecond
+
+	// maxBatch bounds the calls of one write, and maxFlying the bytes that are not
+	// answered. A connection takes so much without delay, also if nobody reads.
+	maxBatch  = 64
+	maxFlying = 1 << 16
+
 	streamBuffer = 1 << 16
 )
 
 // waiting is a call that has not been answered.
 type waiting struct {
 	call *redlock.Call
-	sent time.Duration // local instant of its submission
+	sent time.Duration // local instant at which it was written, or first seen to wait for that
 	how  manner
-	hint uint64 // of a native acquire, as it was sent
 }
 
 // manner is how a call is made.
@@ -47,13 +55,17 @@ const (
 	byDigest         // of the script
 	byText           // of the script, which the server lacks
 	toSettle         // after a native acquire whose fence was not above the counter
+	clock            // no call: TIME, behind the native acquires of a batch
 )
 
-// stream carries the calls of a node over one connection, in order. Calls that
-// come while a write is under way go out together in the next one.
+// stream carries the calls of a node over one connection, in order.
 //
-// Three goroutines serve it, from the first call until close: one connects and
-// then writes, one reads, and a timer looks for overdue calls.
+// While requests are under way to a server nearby, further ones are kept back, and
+// all leave in one write once those are answered: a crowd's requests share system
+// calls on both sides, and a lone request leaves at once. Whoever finds that
+// something may be written does it: a caller of submit, or the reader. So the
+// stream has two goroutines, from the first call until close: one connects, one
+// reads.
 type stream struct {
 	node   *Node
 	client *redis.Client
@@ -65,17 +77,29 @@ type stream struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	wake   chan struct{} // there is something to write, or the connection broke
 
-	mu      sync.Mutex
-	started bool
-	closed  bool
-	watched bool      // the timer is set
-	queue   []waiting // in the order of submission
-	written int       // so many of the queue await an answer
-	conn    net.Conn  // nil while there is none
-	down    error     // why there is none, once that is known
-	overdue error     // why the connection was given up, if it was
+	mu       sync.Mutex
+	started  bool
+	closed   bool
+	watched  bool // the timer is set
+	flushing bool // somebody is writing
+
+	queue   []waiting // submitted, and not written
+	sent    []waiting // written, and not taken by the reader
+	taken   []waiting // by the reader, which changes them for others only with mu held
+	next    int       // of those, the one to be answered next
+	granted []waiting // what a reader that is gone had not told
+	flying  int       // bytes written since all was answered
+
+	link     *link         // nil while there is no connection
+	down     error         // why there is none, once that is known
+	overdue  error         // why the connection was given up, if it was
+	written  time.Duration // local instant of the latest write
+	distance time.Duration // the shortest round trip seen lately
+
+	// Of whoever writes.
+	batch []waiting
+	buf   []byte
 
 	ahead  atomic.Int64 // of the local clock, the server's when it was heard last, in nanoseconds
 	latest connection   // the connecting goroutine's
@@ -96,7 +120,7 @@ func newStream(n *Node, client *redis.Client, proxied bool) *stream {
 	return &stream{
 		node: n, client: client, clock: redlock.SystemClock(), proxied: proxied,
 		identity: identity{life: &n.life},
-		ctx:      ctx, cancel: cancel, wake: make(chan struct{}, 1),
+		ctx:      ctx, cancel: cancel,
 		channel: rand.Text(), wakes: make(map[string]func()),
 	}
 }
@@ -112,13 +136,16 @@ func (s *stream) submit(call *redlock.Call) {
 		s.started = true
 		s.done.Go(s.run)
 	}
-	s.queue = append(s.queue, waiting{call: call, sent: s.clock.Now()})
+	s.queue = append(s.queue, waiting{call: call})
 	if !s.watched {
 		s.watched = true
 		s.clock.AfterFunc(watchEvery, s.watch)
 	}
+	flush := s.mayFlush()
 	s.mu.Unlock()
-	s.rouse()
+	if flush {
+		s.flush()
+	}
 }
 
 // unable says why a call cannot be taken.
@@ -128,28 +155,107 @@ func (s *stream) unable() error {
 		return errClosed
 	case s.down != nil:
 		return fmt.Errorf("no connection, trying again in the background: %w", s.down)
-	case len(s.queue) >= maxWaiting:
+	case len(s.queue)+s.unanswered() >= maxWaiting:
 		return errTooMany
 	}
 	return nil
 }
 
-func (s *stream) rouse() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+// unanswered counts the calls that were written.
+func (s *stream) unanswered() int { return len(s.sent) + len(s.taken) - s.next }
+
+// mayFlush makes the caller the one who writes, if something may be written.
+func (s *stream) mayFlush() bool {
+	if s.flushing || !s.writable() {
+		return false
+	}
+	s.flushing = true
+	return true
+}
+
+func (s *stream) writable() bool {
+	return s.link != nil && len(s.queue) > 0 &&
+		(s.unanswered() == 0 || s.distance >= farAway && s.flying < maxFlying)
+}
+
+// flush writes what may be written.
+func (s *stream) flush() {
+	for {
+		s.mu.Lock()
+		if !s.writable() {
+			s.flushing = false
+			s.mu.Unlock()
+			return
+		}
+		to := s.link
+		n := min(len(s.queue), maxBatch)
+		s.batch = append(s.batch[:0], s.queue[:n]...)
+		rest := copy(s.queue, s.queue[n:])
+		clear(s.queue[rest:])
+		s.queue = s.queue[:rest]
+		s.mu.Unlock()
+
+		now := s.clock.Now()
+		s.encode(to, now)
+
+		s.mu.Lock()
+		broken := s.link != to
+		if !broken {
+			s.sent = append(s.sent, s.batch...)
+			s.flying += len(s.buf)
+			s.written = now
+		}
+		s.mu.Unlock()
+		if broken {
+			s.end(s.batch, errBroken)
+		} else if _, err := to.raw.Write(s.buf); err != nil {
+			_ = to.raw.Close() // the reader tells
+		}
+		clear(s.batch)
+		if cap(s.buf) > 16*streamBuffer {
+			s.buf = nil
+		}
 	}
 }
+
+// encode writes the batch into the buffer. What is native does not tell the
+// server's clock, so it is asked for behind the last of them.
+func (s *stream) encode(to *link, now time.Duration) {
+	server := (now + time.Duration(s.ahead.Load())).Microseconds()
+	s.buf = s.buf[:0]
+	timed := false
+	for i := range s.batch {
+		w := &s.batch[i]
+		w.sent = now
+		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
+			if p, ok := split(w.call.Owner); ok {
+				w.how = native
+				s.buf = s.node.appendNative(s.buf, w.call, p)
+				timed = timed || w.call.Op == redlock.OpAcquire
+				continue
+			}
+		}
+		w.how = max(w.how, byDigest)
+		s.buf = s.node.appendCall(s.buf, w.call, w.how, to)
+	}
+	if timed {
+		s.buf = append(s.buf, "*1\r\n$4\r\nTIME\r\n"...)
+		s.batch = append(s.batch, waiting{call: clockCall, sent: now, how: clock})
+	}
+}
+
+// clockCall stands for a request for the server's clock.
+var clockCall = &redlock.Call{Timeout: overdueMin, Done: func(*redlock.Call) {}}
 
 // close ends all calls with an error and waits for the goroutines.
 func (s *stream) close() {
 	s.mu.Lock()
 	s.closed = true
-	conn := s.conn
+	l := s.link
 	s.mu.Unlock()
 	s.cancel()
-	if conn != nil {
-		_ = conn.Close()
+	if l != nil {
+		_ = l.raw.Close()
 	}
 	s.done.Wait()
 	s.fail(errClosed)
@@ -172,7 +278,7 @@ func (s *stream) run() {
 	}
 }
 
-// serve makes a connection and writes to it until it breaks.
+// serve makes a connection and reads from it until it breaks.
 func (s *stream) serve(connected func()) error {
 	link, err := s.dial()
 	if err != nil {
@@ -180,146 +286,173 @@ func (s *stream) serve(connected func()) error {
 	}
 	defer link.close()
 	s.mu.Lock()
-	s.conn, s.down = link.raw, nil
-	s.mu.Unlock()
-	if s.ctx.Err() != nil {
+	if s.closed {
+		s.mu.Unlock()
 		return errClosed
 	}
+	s.link, s.down, s.distance = link, nil, time.Hour
+	flush := s.mayFlush()
+	s.mu.Unlock()
 	connected()
-
-	broken := make(chan error, 1)
-	go func() {
-		broken <- s.read(link)
-		_ = link.raw.Close()
-	}()
-	err = s.write(link, broken)
-	_ = link.raw.Close()
-	if why := <-broken; why != nil && err == nil {
-		err = why
+	if flush {
+		s.flush()
 	}
-	return err
-}
-
-// write sends what is submitted until the connection breaks.
-func (s *stream) write(to *link, broken chan error) error {
-	var buf []byte
-	for {
-		select {
-		case err := <-broken:
-			broken <- err
-			return err
-		case <-s.wake:
-		}
-		// Others are about to submit: one write for all of them is much cheaper.
-		runtime.Gosched()
-		s.mu.Lock()
-		buf = buf[:0]
-		for i := s.written; i < len(s.queue); i++ {
-			w := &s.queue[i]
-			if w.how == undecided && to.native.Load() && isNative(w.call) {
-				now := s.clock.Now() + time.Duration(s.ahead.Load())
-				w.how, w.hint = native, fenceHint(w.call, now)
-				buf = s.node.appendNative(buf, w.call, w.hint, now)
-				continue
-			}
-			w.how = max(w.how, byDigest)
-			buf = s.node.appendCall(buf, w.call, w.how, to)
-		}
-		s.written = len(s.queue)
-		s.mu.Unlock()
-		if len(buf) == 0 {
-			continue
-		}
-		if err := to.raw.SetWriteDeadline(s.clock.Wall().Add(callTimeout)); err != nil {
-			return err
-		}
-		if _, err := to.raw.Write(buf); err != nil {
-			return err
-		}
-		if cap(buf) > 16*streamBuffer {
-			buf = nil
-		}
-	}
+	return s.read(link)
 }
 
 // read takes the answers in until the connection breaks.
 func (s *stream) read(to *link) error {
-	r := to.reader
+	var batch received
+	defer func() {
+		s.settle(&batch)
+		s.granted = batch.granted
+	}()
 	for {
-		first, err := r.Peek(1)
+		if to.reader.Buffered() == 0 {
+			// What is known now is all there is: let those who were told run and
+			// submit what they want next, so that it leaves together.
+			if batch.answered > 0 {
+				runtime.Gosched()
+			}
+			s.settle(&batch)
+		}
+		first, err := to.reader.Peek(1)
 		if err != nil {
 			return err
 		}
+		if batch.at == 0 {
+			batch.at, batch.nodes = s.clock.Now(), s.node.clock.Now()
+		}
 		if first[0] == '>' {
-			message, err := readPush(r)
+			message, err := readPush(to.reader)
 			if err != nil {
 				return err
 			}
 			s.called(message)
 			continue
 		}
-		s.mu.Lock()
-		if s.written == 0 {
-			s.mu.Unlock()
-			return fmt.Errorf("%w: it answers what was not asked", errNotRedis)
-		}
-		w := s.queue[0]
-		s.mu.Unlock()
-
-		a, next, err := s.answer(r, w, to)
-		if _, replied := err.(replyError); err != nil && !replied {
+		if err := s.takeAnswer(to, &batch); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		s.queue[0] = waiting{}
-		s.queue = s.queue[1:]
-		s.written--
-		again := next != w.how
-		if again {
-			w.how = next
-			s.queue = append(s.queue, w)
-		}
-		s.mu.Unlock()
-		if again {
-			s.rouse()
-			continue
-		}
-		s.remaining(&a)
-		s.node.finish(w.call, a, s.identify(w, a), err)
 	}
 }
 
-// answer reads the answer to a call, and says how it must be made again if that
-// was not all.
-func (s *stream) answer(r *bufio.Reader, w waiting, to *link) (a answer, next manner, err error) {
-	if w.how != native {
-		a, err = readAnswer(r, w.call.Owner)
-		if _, replied := err.(replyError); replied && w.how == byDigest && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			return a, byText, err // it did nothing
+// received is what the reader did since it last told.
+type received struct {
+	at, nodes time.Duration // local instants, on the stream's clock and on the node's
+	answered  int
+	again     []waiting // to be made again in another manner
+	granted   []waiting // natively, and not told yet
+}
+
+// settle tells what the reader did.
+func (s *stream) settle(b *received) {
+	s.mu.Lock()
+	s.next += b.answered
+	s.queue = append(s.queue, b.again...)
+	if b.answered > 0 && s.unanswered() == 0 {
+		s.flying = 0
+		// The way may have become longer for good.
+		s.distance = min(s.distance+s.distance/64, b.at-s.written)
+	}
+	flush := s.mayFlush()
+	s.mu.Unlock()
+	clear(b.again)
+	*b = received{again: b.again[:0], granted: b.granted}
+	if flush {
+		s.flush()
+	}
+}
+
+// takeAnswer reads one answer and ends the call it belongs to.
+func (s *stream) takeAnswer(to *link, b *received) error {
+	if s.next+b.answered == len(s.taken) {
+		s.mu.Lock()
+		s.taken, s.sent = s.sent, s.taken[:0]
+		s.next, b.answered = 0, 0
+		empty := len(s.taken) == 0
+		s.mu.Unlock()
+		if empty {
+			return fmt.Errorf("%w: it answers what was not asked", errNotRedis)
 		}
-		return a, w.how, err
 	}
-	n, err := readNative(r, w.hint)
+	w := s.taken[s.next+b.answered]
+	var a answer
+	var err error
+	next := w.how
+	switch w.how {
+	case clock:
+		err = s.readClock(to.reader, b)
+	case native:
+		next, err = s.readNative(to, w, b)
+	default:
+		a, err = readAnswer(to.reader, w.call.Owner)
+		if _, replied := err.(replyError); replied && w.how == byDigest && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			next = byText // it did nothing
+		}
+	}
+	if _, replied := err.(replyError); err != nil && !replied {
+		return err
+	}
+	b.answered++
 	switch {
-	case err != nil:
-		return a, native, err
-	case n.refused != nil:
-		// It did nothing: all of a transaction is refused if the server does not
-		// know a part of it, or this user may not do one.
-		to.native.Store(false)
-		return a, byDigest, nil
-	case n.failed != nil || n.owner == w.call.Owner:
-		return a, byDigest, nil // the script finds out what is wrong
-	case n.yes && !n.raised:
-		return a, toSettle, nil
+	case next != w.how:
+		w.how = next
+		b.again = append(b.again, w)
+	case w.how == byDigest || w.how == byText || w.how == toSettle:
+		s.remaining(&a, b.at)
+		s.node.finish(w.call, a, s.identify(w, a, b), err)
 	}
-	return n.answer, native, nil
+	return nil
+}
+
+// readNative reads what became of a native call, and says how it must be made
+// again if that was not all. A grant waits for the server's clock.
+func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
+	result, err := readNative(to.reader, w.call.Op)
+	if err != nil {
+		return native, err
+	}
+	switch result {
+	case taken:
+		return byDigest, nil
+	case unfit:
+		return toSettle, nil
+	case unusable:
+		to.native.Store(false)
+		return byDigest, nil
+	}
+	if w.call.Op == redlock.OpRelease {
+		s.node.finish(w.call, answer{}, identified{}, nil)
+	} else {
+		b.granted = append(b.granted, w)
+	}
+	return native, nil
+}
+
+// readClock reads the server's clock and ends the calls that were granted before.
+// So a clock that leapt before a grant shows with it.
+func (s *stream) readClock(r *bufio.Reader, b *received) error {
+	at, err := readTime(r)
+	_, replied := err.(replyError)
+	if err != nil && !replied {
+		return err
+	}
+	for _, w := range b.granted {
+		a := answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}
+		s.node.finish(w.call, a, s.identify(w, a, b), err)
+	}
+	if err == nil {
+		s.remaining(&answer{clock: at}, b.at)
+	}
+	clear(b.granted)
+	b.granted = b.granted[:0]
+	return nil
 }
 
 // remaining works out what is left of a lock of which the server told only when
 // it ends, by what its clock was when it was heard last.
-func (s *stream) remaining(a *answer) {
-	now := s.clock.Now()
+func (s *stream) remaining(a *answer, now time.Duration) {
 	if !a.clock.IsZero() {
 		s.ahead.Store(a.clock.UnixNano() - int64(now))
 	}
@@ -328,17 +461,16 @@ func (s *stream) remaining(a *answer) {
 	}
 }
 
-func (s *stream) identify(w waiting, a answer) identified {
-	now := s.node.clock.Now()
-	sent := now - (s.clock.Now() - w.sent)
+func (s *stream) identify(w waiting, a answer, b *received) identified {
+	sent := b.nodes - (b.at - w.sent)
 	if a.server.uptime >= 0 || a.server.runID != "" {
-		return s.identity.learn(a.server, 0, sent, now)
+		return s.identity.learn(a.server, 0, sent, b.nodes)
 	}
-	return s.identity.onStream(sent, now)
+	return s.identity.onStream(sent, b.nodes)
 }
 
 // fail ends all calls that wait; the next ones fail at once until there is a
-// connection again.
+// connection again. The reader is gone.
 func (s *stream) fail(err error) {
 	s.mu.Lock()
 	switch {
@@ -347,10 +479,19 @@ func (s *stream) fail(err error) {
 	case s.overdue != nil:
 		err, s.overdue = s.overdue, nil
 	}
-	ended := s.queue
-	s.queue, s.written, s.conn, s.down = nil, 0, nil, err
+	ended := slices.Concat(s.granted, s.taken[s.next:], s.sent, s.queue)
+	s.granted = nil
+	s.taken, s.sent, s.queue, s.next, s.flying = nil, nil, nil, 0, 0
+	s.link, s.down = nil, err
 	s.mu.Unlock()
-	for _, w := range ended {
+	s.end(ended, err)
+}
+
+func (s *stream) end(calls []waiting, err error) {
+	for _, w := range calls {
+		if w.how == clock {
+			continue
+		}
 		s.node.finish(w.call, answer{}, identified{}, err)
 	}
 }
@@ -361,15 +502,15 @@ func (s *stream) watch() {
 	now := s.clock.Now()
 	var late []waiting
 	s.mu.Lock()
-	if s.written > 0 && s.conn != nil {
-		oldest := s.queue[0]
-		if now-oldest.sent > max(oldest.call.Timeout, overdueMin) {
-			s.overdue = fmt.Errorf("no answer within %v", now-oldest.sent)
-			_ = s.conn.Close()
-		}
+	if oldest := s.oldest(); oldest != nil && s.link != nil && now-oldest.sent > max(oldest.call.Timeout, overdueMin) {
+		s.overdue = fmt.Errorf("no answer within %v", now-oldest.sent)
+		_ = s.link.raw.Close()
 	}
-	kept := s.queue[:s.written]
-	for _, w := range s.queue[s.written:] {
+	kept := s.queue[:0]
+	for _, w := range s.queue {
+		if w.sent == 0 {
+			w.sent = now
+		}
 		if now-w.sent > w.call.Timeout {
 			late = append(late, w)
 		} else {
@@ -378,12 +519,23 @@ func (s *stream) watch() {
 	}
 	clear(s.queue[len(kept):])
 	s.queue = kept
-	s.watched = len(s.queue) > 0
+	s.watched = len(s.queue)+s.unanswered() > 0 || s.flushing
 	if s.watched {
 		s.clock.AfterFunc(watchEvery, s.watch)
 	}
 	s.mu.Unlock()
 	for _, w := range late {
-		s.node.finish(w.call, answer{}, identified{}, fmt.Errorf("not sent within %v", w.call.Timeout))
+		s.end([]waiting{w}, fmt.Errorf("not sent within %v", w.call.Timeout))
 	}
+}
+
+// oldest is the written call that has waited for longest.
+func (s *stream) oldest() *waiting {
+	switch {
+	case s.next < len(s.taken):
+		return &s.taken[s.next]
+	case len(s.sent) > 0:
+		return &s.sent[0]
+	}
+	return nil
 }

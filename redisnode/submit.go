@@ -123,16 +123,23 @@ func scriptOf(op redlock.Op) *script {
 // appendCall writes a call as a script's.
 func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link) []byte {
 	s := scriptOf(call.Op)
-	b = appendArray(b, 6+s.arguments)
+	tombstone := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease && !(call.Ordered && to.sealed)
+	keys := 2
+	if tombstone {
+		keys = 3
+	}
+	b = appendArray(b, 3+keys+s.arguments)
 	if how != byDigest {
 		b = appendBulk(appendBulk(b, "EVAL"), s.source)
 	} else {
 		b = appendBulk(appendBulk(b, "EVALSHA"), s.Hash())
 	}
-	b = appendBulk(b, "3")
+	b = appendNumber(b, uint64(keys))
 	b = n.appendKey(b, call.Key, "", "")
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
-	b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
+	if tombstone {
+		b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
+	}
 	b = appendBulk(b, to.mode)
 	b = appendBulk(b, call.Owner)
 	switch call.Op {
@@ -153,15 +160,16 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link) []
 		b = appendNumber(appendNumber(b, call.Fence), uint64(milliseconds(call.TTL)))
 		b = appendNumber(b, uint64(n.fence))
 	case redlock.OpRelease:
-		if call.Ordered && to.sealed {
-			b = appendBulk(b, "")
-		} else {
+		if tombstone {
 			b = appendNumber(b, uint64(n.tombstone))
+		} else {
+			b = appendBulk(b, "")
 		}
 		b = appendBulk(b, n.wakes)
 		b = appendBulk(b, flag(call.Wake))
 	}
-	return b
+	var buf [64]byte
+	return appendBulk(b, appendInParts(buf[:0], call.Owner))
 }
 
 func flag(is bool) string {
@@ -195,4 +203,7 @@ func streamable(client redis.UniversalClient) (*redis.Client, bool) {
 	return c, true
 }
 
-var errClosed = errors.New("the node is closed")
+var (
+	errClosed = errors.New("the node is closed")
+	errBroken = errors.New("the connection broke")
+)

@@ -29,7 +29,7 @@ func (a *Attempt) end(now Instant) {
 	for i := range a.seats {
 		s := &a.seats[i]
 		if s.granted || s.mayHold() && !a.cfg.without(ReleaseUnknown) {
-			a.send(now, i, Request{Op: Release, Wake: calls > 0})
+			a.send(now, i, Request{Op: Release, Hint: a.hint, Wake: calls > 0})
 			calls--
 		}
 	}
@@ -42,7 +42,7 @@ func (a *Attempt) concludeEnd(now Instant) {
 	for i := range a.seats {
 		s := &a.seats[i]
 		if s.retryAt != 0 && (now >= s.retryAt || a.draining) {
-			a.send(now, i, Request{Op: Release, Wake: true})
+			a.send(now, i, Request{Op: Release, Hint: a.hint, Wake: true})
 		}
 		switch {
 		case !s.mayHold() && !s.outcome.failed():

@@ -1,6 +1,6 @@
 -- ARGV: 2 owner, 3 ttl_ms, 4 hint, 5 retention_ms, 6 whether the owner may have
 -- released before ('1'), or not (''), or holds the lock by a native grant whose
--- fence was not above the counter ('settle'), 7 waiter, 8 its place in the queue
+-- fence was not above the counter ('settle'), 7 waiter, 8 its place in the queue, 9 the owner in parts
 local owner, ttl_ms, retention_ms, waiter = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7]
 read_lock()
 
@@ -9,7 +9,7 @@ local function write_lock(fence, counter, queue)
 end
 
 local settle = ARGV[6] == 'settle'
-if lock and lock.owner == owner and lock.fence > 0 and not settle then
+if is_of(owner, ARGV[9]) and not settle then
   if lock_end() < clock() + ttl_ms * 1000 then
     write_lock(lock.fence, lock.counter, lock.queue)
   end
@@ -18,7 +18,7 @@ if lock and lock.owner == owner and lock.fence > 0 and not settle then
   return yes(lock.fence, counter)
 end
 
-local mine = lock and (settle and lock.owner == owner or lock.set_aside and lock.owner == '~' .. waiter)
+local mine = lock and (settle and is_of(owner, ARGV[9]) or lock.set_aside and lock.owner == '~' .. waiter)
 if lock and not mine then
   if waiter == '' or lock.fence == 0 and not lock.set_aside then
     return no(0)
@@ -33,7 +33,10 @@ if lock and not mine then
   local place = ARGV[8]
   local since = tonumber(string.match(place, '^|(%d+)'))
   local last = string.match(lock.queue, '|(%d+)[^|]*$')
-  if not last or tonumber(last) <= since then
+  if lock.native then
+    lock_end()
+    redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, 0, lock.ends, place), 'KEEPTTL')
+  elseif not last or tonumber(last) <= since then
     redis.call('APPEND', KEYS[1], place)
   else
     local before, behind = '', ''

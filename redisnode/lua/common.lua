@@ -6,8 +6,12 @@
 -- A lock is a string 'owner:fence:counter:until' with the PX of the grant, and
 -- behind it the queue, a '|since_us;hold_ms;channel;waiter' for each place. The
 -- counter is 0 where only the fence key knows it. The end is in microseconds of
--- the server's clock, after a 'c' if it is a client's estimate. While the key is
--- set aside for a waiter, its owner is '~waiter' and its fence 0.
+-- the server's clock. While the key is set aside for a waiter, its owner is
+-- '~waiter' and its fence 0.
+--
+-- A lock taken without a script is a set of four integers instead: its fence and
+-- the owner in three parts (see native.go). 'a,b,c' then stands for the owner,
+-- also once a script has made a string of it.
 --
 -- The fence key is a sorted set with one member, since ZADD GT raises a counter
 -- and never lowers it, in one command and without a script.
@@ -50,17 +54,31 @@ end
 -- owner with fence 0, which no grant has.
 local lock
 local function read_lock()
-  local value = redis.call('GET', KEYS[1])
+  local value = redis.pcall('GET', KEYS[1])
   if not value then
     return
   end
-  local owner, fence, counter, ends, queue = string.match(value, '^([^:|]+):(%d+):(%d+):(c?%d+)(.*)$')
-  if owner and #fence <= 16 and #counter <= 16 and #ends <= 17 then
-    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends) or 0, queue = queue}
+  if type(value) == 'table' then
+    local parts = redis.pcall('SMEMBERS', KEYS[1])
+    if #parts ~= 4 then
+      error(value.err)
+    end
+    table.sort(parts, function(a, b) return #a < #b or #a == #b and a < b end)
+    lock = {owner = table.concat(parts, ',', 2), fence = tonumber(parts[1]), counter = 0, ends = '0', until_us = 0, queue = '', native = true}
+    return
+  end
+  local owner, fence, counter, ends, queue = string.match(value, '^([^:|]+):(%d+):(%d+):(%d+)(.*)$')
+  if owner and #fence <= 16 and #counter <= 16 and #ends <= 16 then
+    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends), queue = queue}
     lock.set_aside = string.sub(owner, 1, 1) == '~'
   else
     lock = {owner = value == '' and '(empty)' or string.sub(value, 1, 100), fence = 0, counter = 0, ends = '0', until_us = 0, queue = ''}
   end
+end
+
+-- Reports whether the lock is the owner's, who has two names.
+local function is_of(owner, parts)
+  return lock and lock.fence > 0 and (lock.owner == owner or lock.owner == parts)
 end
 
 local function value_of(owner, fence, counter, ends, queue)
@@ -122,6 +140,6 @@ local function no(queued)
   return identified({0, owner, left_ms, '', read_counter(), clock(), queued})
 end
 
-local function stands(owner, fence)
-  return lock and lock.owner == owner and lock.fence > 0 and lock.fence == fence
+local function stands(owner, parts, fence)
+  return is_of(owner, parts) and lock.fence == fence
 end

@@ -1,11 +1,19 @@
 -- ARGV: 2 owner, 3 tombstone_ms ('' for none), 4 what the channels of waiters
--- begin with, 5 whether to call the waiter ('1' or '')
+-- begin with, 5 whether to call the waiter ('1' or ''), 6 the
+-- owner in parts
 --
 -- The order matters when memory is short: a script that has begun to write may
 -- go on, so the lock is freed even where a lone tombstone would be refused.
 local value = redis.pcall('GET', KEYS[1])
-local prefix = ARGV[2] .. ':'
-if type(value) == 'string' and string.sub(value, 1, #prefix) == prefix then
+local whole, parts = ARGV[2] .. ':', ARGV[6] .. ':'
+if type(value) == 'table' then
+  local members = redis.pcall('SMEMBERS', KEYS[1])
+  if #members == 4 then
+    table.sort(members, function(a, b) return #a < #b or #a == #b and a < b end)
+    value = table.concat(members, ',', 2) .. '::'
+  end
+end
+if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.sub(value, 1, #parts) == parts) then
   -- The next in the queue has the key set aside for it for a while. One whose
   -- process has hung up is passed over. Calls are hints: a user that may not
   -- publish releases all the same.
