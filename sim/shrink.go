@@ -40,6 +40,7 @@ func Shrink(cfg Config) (Shrunk, bool) {
 	for range 3 {
 		before := s.size()
 		s.withoutSome()
+		s.elsewhere(8 * first.Stats.Events) // more happens when less is lost
 		s.simpler()
 		if s.size() == before {
 			break
@@ -97,6 +98,23 @@ func (s *shrinker) explicit(kept []Fault) {
 	}
 	cfg.Faults = append(slices.Clone(cfg.Faults), kept...)
 	s.try(cfg)
+}
+
+// elsewhere looks for a seed with which no message has to be lost or repeated: often
+// they only bring about a moment that another seed comes to by itself.
+func (s *shrinker) elsewhere(events int) {
+	cfg := s.best
+	cfg.Faults = slices.DeleteFunc(slices.Clone(cfg.Faults), func(f Fault) bool { return f.Verb == Lose || f.Verb == Repeat })
+	cfg.Tape, cfg.MaxEvents = nil, events
+	if len(cfg.Faults) == len(s.best.Faults) {
+		return
+	}
+	for range 100 {
+		if s.try(cfg) {
+			return
+		}
+		cfg.Seed = mix(cfg.Seed, 7)
+	}
 }
 
 // withoutSome leaves out faults: halves, quarters, and at last each (ddmin).

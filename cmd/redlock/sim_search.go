@@ -355,7 +355,7 @@ as the same promise breaks, and tells the story that is left.
 			}
 			out := cmd.OutOrStdout()
 			if !f.asJSON {
-				fmt.Fprintf(out, "%d of %d faults are needed, and %d of %d events (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
+				fmt.Fprintf(out, "%d of %d faults are needed: %d events, where there were %d (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
 				for _, fault := range s.Report.Config.Faults {
 					fmt.Fprintf(out, "  fault  %v\n", fault)
 				}
