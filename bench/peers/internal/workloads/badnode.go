@@ -23,6 +23,7 @@ func badNode(fault servers.Fault) Workload {
 	return Workload{
 		Name:  "bad-" + string(fault),
 		Title: "Bad node: " + faultTitles[fault] + ", one goroutine",
+		Few:   true,
 		Takes: (*lockers.Peer).Quorum,
 		Column: []Column{
 			{"lock p50 µs", "lock_p50_us", 0, true},

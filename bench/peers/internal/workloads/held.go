@@ -21,7 +21,7 @@ const (
 	heldFor = heldTTL + 5*time.Second
 
 	// heldCallers take the leases. It is no part of what is measured.
-	heldCallers = 256
+	heldCallers = 64
 )
 
 // held takes many leases and has them renew for more than their TTL.

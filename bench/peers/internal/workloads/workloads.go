@@ -41,6 +41,7 @@ type Workload struct {
 	Name   string
 	Title  string
 	Once   bool // not in every round
+	Few    bool // who is too slow for a few operations in one round sits the others out
 	Takes  func(p *lockers.Peer) bool
 	Column []Column // of the table for people
 	run    func(ctx context.Context, s *scene) (Figures, error)
