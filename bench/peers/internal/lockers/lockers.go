@@ -42,9 +42,9 @@ type Peer struct {
 	Nodes int
 	Note  string
 	Open  func(Where) (Locker, error)
-	// IsLock tells the locker's locks from its other keys on a redis-server, given
-	// the names of keys locked while measuring. Nil if it has none there.
-	IsLock func(redisKey string) bool
+	// IsLock tells the locker's locks from its other keys on a redis-server, by name
+	// and value; an empty value is one that is not known yet. Nil if it has none there.
+	IsLock func(name, value string) bool
 }
 
 // Quorum says whether the peer asks a majority of the five redis-servers.
@@ -77,7 +77,7 @@ func All() []Peer {
 }
 
 // isAny is for lockers that keep nothing on a server but locks.
-func isAny(string) bool { return true }
+func isAny(string, string) bool { return true }
 
 // released is what the operations of a lock come down to for most of the peers.
 type released func(ctx context.Context) error

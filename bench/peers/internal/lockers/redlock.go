@@ -52,9 +52,11 @@ func (o *ours) Close() {
 }
 
 // isRedlockLock knows the names that redisnode gives: the key's lock is
-// "redlock:{key}", and its counter, queue and tombstones go on behind that.
-func isRedlockLock(name string) bool {
-	return strings.HasPrefix(name, "redlock:{") && strings.HasSuffix(name, "}")
+// "redlock:{key}", and its counter and tombstones go on behind that. A value that
+// begins with '~' says that nobody holds the key: it was set aside for a waiter, for
+// a moment.
+func isRedlockLock(name, value string) bool {
+	return strings.HasPrefix(name, "redlock:{") && strings.HasSuffix(name, "}") && !strings.HasPrefix(value, "~")
 }
 
 // Valid says whether a lock of redlock's is still held.

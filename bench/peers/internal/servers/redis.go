@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -54,9 +55,9 @@ func sumCalls(info string) (int64, error) {
 	return sum, nil
 }
 
-// Leftovers counts the keys on the redis-servers that isLock says are locks, but
-// for the server named by skip (-1: none).
-func (s *Servers) Leftovers(ctx context.Context, skip int, isLock func(key string) bool) (int, error) {
+// Leftovers counts the keys on the redis-servers that isLock says are locks, given
+// their names and values, but for the server named by skip (-1: none).
+func (s *Servers) Leftovers(ctx context.Context, skip int, isLock func(key, value string) bool) (int, error) {
 	counts := make([]int, len(s.admin))
 	err := s.each(ctx, func(ctx context.Context, i int, c *redis.Client) error {
 		if i == skip {
@@ -65,11 +66,16 @@ func (s *Servers) Leftovers(ctx context.Context, skip int, isLock func(key strin
 		found := map[string]bool{} // SCAN may show a key twice
 		keys := c.Scan(ctx, 0, "*", 5000).Iterator()
 		for keys.Next(ctx) {
-			if isLock(keys.Val()) {
+			if isLock(keys.Val(), "") {
 				found[keys.Val()] = true
 			}
 		}
-		counts[i] = len(found)
+		for key := range found {
+			value, err := c.Get(ctx, key).Result()
+			if !errors.Is(err, redis.Nil) && isLock(key, value) {
+				counts[i]++
+			}
+		}
 		return keys.Err()
 	})
 	sum := 0

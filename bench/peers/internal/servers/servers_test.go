@@ -64,7 +64,7 @@ func TestServers(t *testing.T) {
 		}
 	}
 	count := func(skip int) int {
-		n, err := s.Leftovers(ctx, skip, func(key string) bool { return strings.HasPrefix(key, "lock") })
+		n, err := s.Leftovers(ctx, skip, func(key, _ string) bool { return strings.HasPrefix(key, "lock") })
 		if err != nil {
 			t.Fatal(err)
 		}

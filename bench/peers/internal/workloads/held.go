@@ -85,9 +85,9 @@ func holdMany(ctx context.Context, s *scene) (Figures, error) {
 	percent := func(d time.Duration) float64 { return 100 * d.Seconds() / to.At.Sub(from.At).Seconds() }
 	f["core_percent"], f["server_core_percent"] = percent(to.CPU-from.CPU), percent(cpuEnd-cpu)
 	for _, h := range all {
-		if lockers.Valid(h) != nil {
+		if err := lockers.Valid(h); err != nil {
 			f["lost"]++
-			s.lost.Add(1)
+			s.lost.add(err)
 		}
 	}
 	return f, freeAll(ctx, all)

@@ -170,7 +170,7 @@ func (c *contender) run(ctx context.Context) {
 		c.waits.Add(now.Sub(start))
 		if err != nil {
 			if ctx.Err() == nil {
-				c.scene.lost.Add(1)
+				c.scene.failed.add(err)
 			}
 			continue
 		}
@@ -179,7 +179,7 @@ func (c *contender) run(ctx context.Context) {
 		c.arena.release()
 		c.scene.leave(&c.arena.guard)
 		if err := held.Unlock(context.WithoutCancel(ctx)); err != nil {
-			c.scene.lost.Add(1)
+			c.scene.lost.add(err)
 		}
 	}
 }

@@ -26,7 +26,8 @@ type scene struct {
 	opened []lockers.Locker
 	mend   func() error // the bad node
 
-	overlaps, disorder, lost atomic.Int64
+	overlaps, disorder atomic.Int64
+	lost, failed       failures
 }
 
 // open opens the peer's locker, with connections of its own.
@@ -55,17 +56,30 @@ func (s *scene) finish(ctx context.Context) (left int, err error) {
 	return left, err
 }
 
+// failures counts errors and keeps the first.
+type failures struct {
+	count atomic.Int64
+	first atomic.Pointer[error]
+}
+
+func (f *failures) add(err error) {
+	f.count.Add(1)
+	f.first.CompareAndSwap(nil, &err)
+}
+
 func (s *scene) problems() (all []string) {
-	for _, p := range []struct {
-		what  string
-		count *atomic.Int64
-	}{
-		{"times two held one key", &s.overlaps},
-		{"times a token was not larger than the one before", &s.disorder},
-		{"locks were lost or not unlocked", &s.lost},
-	} {
-		if n := p.count.Load(); n > 0 {
-			all = append(all, fmt.Sprintf("%d %s", n, p.what))
+	if n := s.overlaps.Load(); n > 0 {
+		all = append(all, fmt.Sprintf("two held one key, %d times", n))
+	}
+	if n := s.disorder.Load(); n > 0 {
+		all = append(all, fmt.Sprintf("a token was not larger than the one before, %d times", n))
+	}
+	for _, kind := range []struct {
+		what string
+		of   *failures
+	}{{"were lost or not unlocked", &s.lost}, {"were not to be had", &s.failed}} {
+		if n := kind.of.count.Load(); n > 0 {
+			all = append(all, fmt.Sprintf("%d locks %s, first: %v", n, kind.what, *kind.of.first.Load()))
 		}
 	}
 	return all

@@ -70,7 +70,8 @@ func (w *worker) step(ctx context.Context) error {
 	start := time.Now()
 	held, err := w.locker.Lock(ctx, w.keys[k])
 	if err != nil {
-		return fmt.Errorf("lock: %w", err)
+		w.scene.failed.add(err)
+		return ctx.Err()
 	}
 	got := time.Now()
 	w.scene.enter(&w.guards[k], held)
@@ -79,7 +80,7 @@ func (w *worker) step(ctx context.Context) error {
 	err = held.Unlock(ctx)
 	freed := time.Now()
 	if err != nil {
-		w.scene.lost.Add(1)
+		w.scene.lost.add(err)
 	}
 	w.lock.Add(got.Sub(start))
 	w.unlock.Add(freed.Sub(freeing))

@@ -5,6 +5,7 @@ package workloads
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"time"
 
@@ -79,6 +80,11 @@ func (b *Bench) Measure(ctx context.Context, w *Workload, p *lockers.Peer, round
 		return run
 	}
 	run.Problems = s.problems()
+	for name, v := range run.Figures {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			delete(run.Figures, name) // JSON has no such numbers
+		}
+	}
 	if p.IsLock != nil {
 		run.Figures["stranded"] = float64(left)
 		if left > 0 {
