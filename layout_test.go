@@ -40,6 +40,7 @@ func TestImportsPointToTheCore(t *testing.T) {
 		"internal/testserver":  {},
 		"memnode":              {""},
 		"nodetest":             {""},
+		"bench":                {}, // tests only
 		"redisnode":            {""},
 		"mysqlnode":            {""},
 		"zknode":               {""},
