@@ -4,7 +4,8 @@
 //	go run .                            everything, in about six minutes
 //	go run . -json run.json -check      the same, with the raw figures and a verdict
 //	go run . -workloads hot -rounds 1   a look at one thing
-//	go run . -report run.json           the tables of docs/benchmarks.md
+//	go run . -report run.json           the tables, in Markdown
+//	go run . -report run.json -into ../../docs/benchmarks.md
 //
 // It starts five redis-servers on free ports of 127.0.0.1, and a MariaDB and a
 // ZooKeeper server where they are installed, and ends them again. With -tags etcd it
@@ -48,6 +49,7 @@ type flags struct {
 	peers     string
 	json      string
 	report    string
+	into      string
 	check     bool
 }
 
@@ -66,12 +68,16 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 	set.StringVar(&f.peers, "peers", "", "only lockers whose names contain one of these, with commas between: "+strings.Join(peerNames(), ", "))
 	set.StringVar(&f.json, "json", "", "write the raw figures to this `file`")
 	set.StringVar(&f.report, "report", "", "measure nothing: print tables in Markdown from the raw figures in this `file`")
+	set.StringVar(&f.into, "into", "", "with -report: put the tables into this `file`, in the place of those that are there")
 	set.BoolVar(&f.check, "check", false, "compare with what is demanded of redlock, and fail if a figure is missed")
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
 	if set.NArg() > 0 {
 		return nil, fmt.Errorf("%q is no flag: run with -help to see them", set.Arg(0))
+	}
+	if f.into != "" && f.report == "" {
+		return nil, errors.New("-into is for the tables that -report makes")
 	}
 	c := &f.config
 	if c.Rounds < 1 || c.Leases < 1 || min(c.Alone, c.Crowd, c.Hot, c.Bad, c.Sustain) <= 0 {
@@ -89,6 +95,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		results, err := report.Load(f.report)
 		if err != nil {
 			return err
+		}
+		if f.into != "" {
+			return results.Insert(f.into, f.report)
 		}
 		results.WriteMarkdown(stdout)
 		return f.judge(results, stderr)

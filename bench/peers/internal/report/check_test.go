@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -104,6 +105,33 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	if _, err := Load(path + "x"); err == nil {
 		t.Error("Load of a missing file gave no error")
+	}
+}
+
+func TestInsertReplacesTheTablesOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "doc.md")
+	if err := os.WriteFile(path, []byte("before\n"+beginMark+"old\n"+endMark+"after\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := good().Insert(path, "x/run.json"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := string(text)
+	if !strings.HasPrefix(s, "before\n"+beginMark) || !strings.HasSuffix(s, endMark+"after\n") || strings.Contains(s, "old") ||
+		strings.Count(s, "bench/results/run.json") != 1 {
+		t.Errorf("the file is\n%s", s)
+	}
+	if err := os.WriteFile(path, []byte("no place\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := good().Insert(path, "run.json"); err == nil {
+		t.Error("no error for a file without a place")
 	}
 }
 

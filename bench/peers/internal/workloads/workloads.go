@@ -83,6 +83,8 @@ func (b *Bench) Measure(ctx context.Context, w *Workload, p *lockers.Peer, round
 	for name, v := range run.Figures {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			delete(run.Figures, name) // JSON has no such numbers
+		} else if v != 0 {
+			run.Figures[name] = rounded(v)
 		}
 	}
 	if p.IsLock != nil {
@@ -92,6 +94,15 @@ func (b *Bench) Measure(ctx context.Context, w *Workload, p *lockers.Peer, round
 		}
 	}
 	return run
+}
+
+// rounded keeps the five digits that mean something.
+func rounded(v float64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-4)
+	if unit < 1 {
+		return math.Round(v*math.Round(1/unit)) / math.Round(1/unit)
+	}
+	return math.Round(v/unit) * unit
 }
 
 func (b *Bench) where() lockers.Where {
