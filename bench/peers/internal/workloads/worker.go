@@ -42,9 +42,15 @@ func (s *scene) newWorkers(l lockers.Locker, n int) []*worker {
 	return all
 }
 
+// lastLock is how long after its time a worker waits for a free key. A locker that
+// has missed a notification may wait for ever.
+const lastLock = 10 * time.Second
+
 // work has all workers work for so long. An operation that was begun is ended.
 func work(ctx context.Context, workers []*worker, d time.Duration) error {
 	until := time.Now().Add(d)
+	locking, cancel := context.WithDeadline(ctx, until.Add(lastLock))
+	defer cancel()
 	var all sync.WaitGroup
 	for _, w := range workers {
 		w.lock.Reset()
@@ -52,7 +58,7 @@ func work(ctx context.Context, workers []*worker, d time.Duration) error {
 		w.both.Reset()
 		all.Go(func() {
 			for w.err == nil && ctx.Err() == nil && time.Now().Before(until) {
-				w.err = w.step(ctx)
+				w.err = w.step(ctx, locking)
 			}
 		})
 	}
@@ -64,11 +70,11 @@ func work(ctx context.Context, workers []*worker, d time.Duration) error {
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-func (w *worker) step(ctx context.Context) error {
+func (w *worker) step(ctx, locking context.Context) error {
 	k := w.next % len(w.keys)
 	w.next++
 	start := time.Now()
-	held, err := w.locker.Lock(ctx, w.keys[k])
+	held, err := w.locker.Lock(locking, w.keys[k])
 	if err != nil {
 		w.scene.failed.add(err)
 		return ctx.Err()
