@@ -2,7 +2,7 @@ GO ?= go
 # Pinned: a new version's new checks come when we choose.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help test short lint fuzz demo peers servers
+.PHONY: help test short lint sim fuzz demo peers servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,6 +11,7 @@ test: servers lint ## everything, on real servers, race detector on; what CI run
 	REDLOCK_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 10m ./...
 	REDLOCK_TEST_REQUIRE=1 $(GO) test -run '^$$' -bench . -benchtime 1x ./bench
 	cd bench/peers && REDLOCK_TEST_REQUIRE=1 $(GO) test -count=1 ./...
+	$(MAKE) --no-print-directory sim
 	$(GO) run ./cmd/redlock demo
 
 short: ## the tests that need no server and little time
@@ -22,6 +23,22 @@ lint: ## gofmt, go mod tidy, go vet and staticcheck
 	$(GO) vet ./...
 	cd bench/peers && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+# Without the race detector, under which the tests of package sim do much less: a
+# world has one goroutine. A run that breaks a promise ends with status 10.
+sim: ## the simulator in a minute or so: every story, a swarm, explorations, mutants
+	@dir="$$(mktemp -d)" && trap 'rm -rf "$$dir"' EXIT && set -e && \
+	$(GO) build -o "$$dir/redlock" ./cmd/redlock && sim="$$dir/redlock sim" && \
+	$$sim run --all && \
+	$$sim swarm --for 15s 2>/dev/null && \
+	$$sim explore && \
+	$$sim mutants && \
+	expect() { status=0; "$$@" >"$$dir/out" 2>&1 || status=$$?; test $$status = 10 || { cat "$$dir/out"; exit 1; }; } && \
+	expect $$sim swarm --seeds 100 --without restart-guard --store "$$dir/run.json" && \
+	expect $$sim replay "$$dir/run.json" && \
+	$$sim shrink "$$dir/run.json" --store "$$dir/small.json" && \
+	expect $$sim replay "$$dir/small.json"
+	$(GO) test -count=1 -run 'TestShortcutsMissNothing|TestSwarm|TestShrinking' ./sim
 
 fuzz: ## look for new inputs for a minute each
 	$(GO) test -run '^$$' -fuzz FuzzAttempt -fuzztime 60s ./internal/protocol

@@ -51,10 +51,12 @@ type attempt struct {
 	owner    uint32
 	client   *client
 	epoch    uint32
-	machine  protocol.Attempt
 	timer    protocol.Instant
-	timerGen uint32
-	calls    []call
+	wake     Time // when that is, as the client's clock now runs; never if none is set
+	lapse    Time // no call's deadline is before that
+	alarm    Time // of the next evAlarm; never if there is none
+	alarmGen uint32
+	engine
 
 	// For the program and for the checkers.
 	token    uint64
@@ -74,6 +76,13 @@ type attempt struct {
 	note     int32
 	notes    []int32
 	bar      int // of the recording's picture
+}
+
+// engine is the part of an attempt that it needs until it is finished, and most of
+// its memory.
+type engine struct {
+	machine *protocol.Attempt
+	calls   []call
 }
 
 // call is a request that has not been answered yet.
@@ -107,7 +116,13 @@ func (w *world) trueTime(c *client, at protocol.Instant) Time {
 // begin starts an attempt under a fresh owner.
 func (w *world) begin(c *client) {
 	id := uint32(len(w.attempts) + 1)
-	a := &attempt{id: id, owner: id, client: c, epoch: c.epoch, started: w.now, floor: w.judge.returned, machine: protocol.New(c.cfg)}
+	if len(w.fresh) == 0 {
+		w.fresh = make([]attempt, 32)
+	}
+	a := &w.fresh[0]
+	w.fresh = w.fresh[1:]
+	*a = attempt{id: id, owner: id, client: c, epoch: c.epoch, started: w.now, floor: w.judge.returned,
+		wake: never, lapse: never, alarm: never, engine: w.newEngine()}
 	if w.cfg.Without.Has(FreshOwner) {
 		a.owner = uint32(c.id + 1)
 	}
@@ -124,6 +139,18 @@ func (w *world) begin(c *client) {
 	w.signal(c.id, "starts")
 }
 
+func (w *world) newEngine() engine {
+	n := len(w.spare)
+	if n == 0 {
+		machine := protocol.New(&w.proto)
+		return engine{machine: &machine, calls: make([]call, 0, 2*w.cfg.Nodes)}
+	}
+	e := w.spare[n-1]
+	w.spare = w.spare[:n-1]
+	e.machine.Renew()
+	return e
+}
+
 // become changes what the program is at; events of the state before are stale.
 func (w *world) become(c *client, s userState) {
 	c.state = s
@@ -132,6 +159,9 @@ func (w *world) become(c *client, s userState) {
 
 // step feeds one input to the machine and does what it says.
 func (w *world) step(a *attempt, in protocol.Input) {
+	if a.finished {
+		return
+	}
 	w.outs = a.machine.Step(w.local(a.client), in, w.outs[:0])
 	for i := range w.outs {
 		w.act(a, &w.outs[i])
@@ -146,7 +176,6 @@ func (w *world) act(a *attempt, out *protocol.Output) {
 		w.send(a, out.Node, out.Request)
 	case protocol.SetTimer:
 		a.timer = out.At
-		a.timerGen++
 		w.armTimer(a)
 	case protocol.Won:
 		w.won(a, out)
@@ -173,9 +202,12 @@ func (w *world) send(a *attempt, node int, req protocol.Request) {
 	batched := len(a.calls) > 0 && a.calls[len(a.calls)-1].deadline == req.Deadline
 	a.calls = append(a.calls, call{id: req.ID, node: node, op: req.Op, sent: now, deadline: req.Deadline})
 	if !batched {
-		w.push(evTimeout, c.id, a.id, 0, w.trueTime(c, req.Deadline))
+		a.lapse = min(a.lapse, w.trueTime(c, req.Deadline))
+		w.arm(a, a.lapse)
 	}
-	w.transmit(message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(node), epoch: c.epoch, note: a.note})
+	i, m := w.newMessage()
+	*m = message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(node), epoch: c.epoch, note: a.note}
+	w.transmit(i)
 	switch req.Op {
 	case protocol.Confirm:
 		w.signal(c.id, "confirms")
@@ -183,30 +215,6 @@ func (w *world) send(a *attempt, node int, req protocol.Request) {
 		if !a.renewing {
 			a.renewing = true
 			w.signal(c.id, "renews")
-		}
-	}
-}
-
-// armTimer plans the timer's event. One that is due already fires a little later,
-// as real ones do; without that a mutant that never settles would stop time.
-func (w *world) armTimer(a *attempt) {
-	if a.timer == 0 {
-		return
-	}
-	at := w.trueTime(a.client, a.timer)
-	if at <= w.now {
-		at = w.now + Time(time.Millisecond)
-	}
-	w.push(evTimer, a.client.id, a.id, a.timerGen, at)
-}
-
-// rearm follows a change of the client's clocks.
-func (w *world) rearm(c *client) {
-	for _, a := range c.active {
-		a.timerGen++
-		w.armTimer(a)
-		if len(a.calls) > 0 {
-			w.push(evTimeout, c.id, a.id, 0, w.trueTime(c, a.calls[0].deadline))
 		}
 	}
 }
@@ -263,7 +271,8 @@ func (w *world) finished(a *attempt) {
 	a.finished = true
 	w.checkFinished(a)
 	c := a.client
-	a.machine, a.calls = protocol.Attempt{}, nil // most of an attempt's memory
+	w.spare = append(w.spare, engine{a.machine, a.calls[:0]})
+	a.engine = engine{}
 	for i, b := range c.active {
 		if b == a {
 			c.active = append(c.active[:i], c.active[i+1:]...)
@@ -274,8 +283,11 @@ func (w *world) finished(a *attempt) {
 
 // answer takes a reply, or hears that there will be none.
 func (w *world) answer(e event, broken bool) {
-	m := w.messages[e.a]
-	w.free = append(w.free, e.a)
+	w.hear(w.messages[e.a()], broken)
+	w.free = append(w.free, e.a())
+}
+
+func (w *world) hear(m *message, broken bool) {
 	c := &w.clients[m.client]
 	a := w.attempts[m.attempt-1]
 	if a.epoch != c.epoch || a.finished {
@@ -290,7 +302,7 @@ func (w *world) answer(e event, broken bool) {
 	}
 	if index < 0 {
 		if w.cfg.Without.Has(VotesByNode) && !broken && m.req.Op == protocol.Acquire && m.reply.granted {
-			w.countTwice(a, &m)
+			w.countTwice(a, m)
 		}
 		return // answered already: late, or a duplicate
 	}
@@ -298,7 +310,7 @@ func (w *world) answer(e event, broken bool) {
 	a.calls = append(a.calls[:index], a.calls[index+1:]...)
 	vote := protocol.Vote{Outcome: protocol.Unknown}
 	if !broken && !m.reply.failed {
-		vote = w.admit(c, a, &called, &m)
+		vote = w.admit(c, a, &called, m)
 	}
 	w.step(a, protocol.Input{Kind: protocol.Voted, Node: called.node, Request: called.id, Op: called.op, Vote: vote})
 }
@@ -334,19 +346,4 @@ func (w *world) admit(c *client, a *attempt, called *call, m *message) protocol.
 		w.checkCounted(a, called, m)
 	}
 	return vote
-}
-
-// timeout answers the calls whose time is over, as their context does.
-func (w *world) timeout(c *client, a *attempt) {
-	now := w.local(c)
-	for i := 0; i < len(a.calls); {
-		called := a.calls[i]
-		if called.deadline > now {
-			i++
-			continue
-		}
-		a.calls = append(a.calls[:i], a.calls[i+1:]...)
-		w.step(a, protocol.Input{Kind: protocol.Voted, Node: called.node, Request: called.id, Op: called.op,
-			Vote: protocol.Vote{Outcome: protocol.Unknown}})
-	}
 }

@@ -25,6 +25,9 @@ func (c *clock) read(now Time) int64 {
 		return c.shown
 	}
 	passed := int64(now - c.since)
+	if c.ppm == 0 {
+		return c.shown + passed
+	}
 	return c.shown + passed + scale(passed, c.ppm)
 }
 
@@ -37,6 +40,9 @@ func (c *clock) when(now Time, local int64) Time {
 	}
 	if c.stopped || left > int64(never) {
 		return never
+	}
+	if c.ppm == 0 {
+		return now + Time(left)
 	}
 	// Divide first, so that times of months stay in range.
 	rate := million + c.ppm

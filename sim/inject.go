@@ -367,6 +367,7 @@ func (w *world) heal() {
 		}
 	}
 	w.healed, w.healedAt = true, w.now
+	w.lateAt = w.now + Time(w.patienceOfAll())
 	for i := range w.clients {
 		c := &w.clients[i]
 		if c.state == holding { // a long hold would only be waited out

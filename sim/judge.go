@@ -262,7 +262,7 @@ func (w *world) checkFinished(a *attempt) {
 
 // checkEnd judges what is left when nothing happens any more.
 func (w *world) checkEnd() {
-	if !w.closing || len(w.queue.heap) > 0 || w.judge.stop {
+	if !w.closing || !w.queue.empty() || w.judge.stop {
 		return
 	}
 	for _, a := range w.attempts {

@@ -81,18 +81,18 @@ func (m *Mutant) inScenarios() bool {
 	return false
 }
 
-// inExplorer looks where the swarm would have to be lucky: two attempts with a
-// duplicate of each request, then three without.
+// inExplorer looks where the swarm would have to be lucky.
 func (m *Mutant) inExplorer() bool {
 	for _, cfg := range []ExploreConfig{
-		{Clients: 2, Nodes: 3, Without: m.Defence, MaxStates: 100_000},
-		{Clients: 3, Nodes: 3, Without: m.Defence, MaxStates: 100_000},
-		{Clients: 2, Nodes: 3, Duplicates: 1, Without: m.Defence, MaxStates: 300_000},
+		{Clients: 2, Nodes: 3},
+		{Clients: 3, Nodes: 3},
+		{Clients: 2, Nodes: 3, Duplicates: 1},
+		{Clients: 2, Nodes: 3, Amnesias: 1},
 	} {
+		cfg.Without = m.Defence
 		r, err := Explore(cfg)
 		if err == nil && r.Broken != "" {
-			m.Mode, m.Breaks, m.Events = "explore", Tokens.String(), r.States
-			m.Where = fmt.Sprintf("%d clients, %d duplicates", cfg.Clients, cfg.Duplicates)
+			m.Mode, m.Where, m.Breaks, m.Events = "explore", cfg.String(), Tokens.String(), r.States
 			return true
 		}
 	}

@@ -40,19 +40,25 @@ func (w *world) linkIndex(direction, client, node int) int {
 	return (direction*w.cfg.Clients+client)*w.cfg.Nodes + node
 }
 
-func (w *world) newMessage(m message) uint32 {
+// newMessage gives a place for a message. It stays where it is, from the request's
+// sending to the answer's arrival.
+func (w *world) newMessage() (uint32, *message) {
 	if n := len(w.free); n > 0 {
 		i := w.free[n-1]
 		w.free = w.free[:n-1]
-		w.messages[i] = m
-		return i
+		return i, w.messages[i]
 	}
-	w.messages = append(w.messages, m)
-	return uint32(len(w.messages) - 1)
+	if len(w.blank) == 0 {
+		w.blank = make([]message, 32)
+	}
+	w.messages = append(w.messages, &w.blank[0])
+	w.blank = w.blank[1:]
+	return uint32(len(w.messages) - 1), w.messages[len(w.messages)-1]
 }
 
 // transmit sends a message over its link, with all that a network does to it.
-func (w *world) transmit(m message) {
+func (w *world) transmit(i uint32) {
+	m := w.messages[i]
 	direction := toNode
 	if m.isReply {
 		direction = toClient
@@ -60,7 +66,7 @@ func (w *world) transmit(m message) {
 	index := w.linkIndex(direction, int(m.client), int(m.node))
 	l := &w.links[index]
 	l.count++
-	lost, again := w.chosen(direction, &m, l.count)
+	lost, again := w.chosen(direction, m, l.count)
 	if !w.healed {
 		lost = lost || w.choose.chance(index, w.cfg.LossPPM)
 		if w.choose.chance(index, w.cfg.DuplicatesPPM) {
@@ -78,24 +84,27 @@ func (w *world) transmit(m message) {
 			w.kept = append(w.kept, Fault{Verb: Repeat, Client: int(m.client), Node: int(m.node), Direction: direction, Number: l.count, By: again})
 		}
 		m.copied = true // either may be the first
-		w.deliver(l, index, w.newMessage(m), again)
+		j, twin := w.newMessage()
+		*twin = *m
+		w.deliver(l, index, j, again)
 	}
 	switch {
 	case lost || l.cut > 0:
 		w.stats.Lost++
-		w.broken(index, &m)
+		w.broken(index, i)
 	default:
-		w.deliver(l, index, w.newMessage(m), 0)
+		w.deliver(l, index, i, 0)
 	}
 }
 
 // broken lets the client hear at once, sometimes, that its connection broke: the
 // request may have been handled all the same.
-func (w *world) broken(index int, m *message) {
+func (w *world) broken(index int, i uint32) {
 	if w.cfg.LossPPM > 0 && w.choose.below(index, 4) == 0 {
-		i := w.newMessage(*m)
-		w.push(evReset, int(m.client), i, 0, w.now+Time(w.delay(index)))
+		w.push(evReset, int(w.messages[i].client), i, 0, w.now+Time(w.delay(index)))
+		return
 	}
+	w.free = append(w.free, i)
 }
 
 func (w *world) delay(index int) int64 {
@@ -115,7 +124,7 @@ func (w *world) deliver(l *link, index int, i uint32, later time.Duration) {
 		at = max(at, l.last)
 		l.last = at
 	}
-	m := &w.messages[i]
+	m := w.messages[i]
 	if m.isReply {
 		w.push(evReply, int(m.client), i, 0, at)
 	} else {
@@ -135,17 +144,16 @@ func (w *world) release(index int) {
 
 // arrive lets a node handle a request and answer it.
 func (w *world) arrive(e event) {
-	n := w.serverOf(int(e.who))
+	n := w.serverOf(int(e.who()))
 	if n.down > 0 {
-		w.free = append(w.free, e.a)
+		w.free = append(w.free, e.a())
 		return
 	}
 	if n.frozen+n.suspended > 0 {
 		n.inbox = append(n.inbox, e)
 		return
 	}
-	m := w.messages[e.a]
-	w.free = append(w.free, e.a)
+	m := w.messages[e.a()]
 	before := n.record
 	m.reply = n.handle(w.now, m.owner, &m.req, w.cfg.Without)
 	m.isReply, m.handled = true, w.now
@@ -153,9 +161,9 @@ func (w *world) arrive(e event) {
 		m.reply.age = 0
 	}
 	w.fold(uint64(m.owner)<<8|uint64(m.req.Op), m.reply.fence<<1|b2u(m.reply.granted))
-	w.checkHandled(n, &before, &m)
-	w.noteHandled(n, &before, &m)
-	w.transmit(m)
+	w.checkHandled(n, &before, m)
+	w.noteHandled(n, &before, m)
+	w.transmit(e.a())
 }
 
 // serverOf is the server behind a node: itself, but for an alias.

@@ -11,7 +11,7 @@ type resource struct {
 
 // arrived is a write's arrival.
 func (w *world) arrived(e event) {
-	a := w.attempts[e.a-1]
+	a := w.attempts[e.a()-1]
 	r := &w.resource
 	if a.token < r.unfenced {
 		w.stats.LostUpdates++

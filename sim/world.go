@@ -18,9 +18,12 @@ type world struct {
 	clients  []client
 	links    []link // by direction, client and node
 	stores   []link // from each client to the resource
-	messages []message
+	messages []*message
+	blank    []message // not used yet
 	free     []uint32
 	attempts []*attempt
+	fresh    []attempt // not used yet
+	spare    []engine  // of attempts that are finished
 	resource resource
 
 	triggers []trigger
@@ -29,6 +32,7 @@ type world struct {
 
 	healed   bool
 	healedAt Time
+	lateAt   Time // by then everyone must have had the lock again
 	closing  bool // nobody asks any more
 	closedAt Time
 
@@ -56,7 +60,7 @@ func newWorld(cfg *Config) *world {
 	w.links = make([]link, links)
 	w.stores = make([]link, cfg.Clients)
 	w.active = make([]int, len(cfg.Faults))
-	w.queue.heap = make([]event, 0, 256)
+	w.queue.near = make([]event, 0, mostNear)
 	if cfg.Record {
 		w.rec = newRecording()
 	}
@@ -126,7 +130,7 @@ func (w *world) boot(c *client) {
 
 func (w *world) push(kind eventKind, who int, a, b uint32, at Time) {
 	if at < never {
-		w.queue.push(event{at: at, kind: kind, who: int16(who), a: a, b: b})
+		w.queue.push(newEvent(kind, who, a, b, at))
 	}
 }
 
@@ -135,7 +139,7 @@ func (w *world) fold(x, y uint64) { w.hash = mix(mix(w.hash, x), y) }
 
 // run lets the world run to its end.
 func (w *world) run() {
-	for len(w.queue.heap) > 0 && w.stats.Events < w.cfg.MaxEvents && !w.judge.stop {
+	for !w.queue.empty() && w.stats.Events < w.cfg.MaxEvents && !w.judge.stop {
 		e := w.queue.pop()
 		if e.at > Time(w.cfg.Limit) {
 			break
@@ -143,7 +147,7 @@ func (w *world) run() {
 		w.now = e.at
 		if w.happen(e) {
 			w.stats.Events++
-			w.fold(uint64(e.at), uint64(e.kind)<<48^uint64(e.who)<<32^uint64(e.a))
+			w.fold(uint64(e.at), uint64(e.kind())<<48^uint64(e.who())<<32^uint64(e.a()))
 		}
 		if w.healed {
 			w.afterHealing()
@@ -155,19 +159,19 @@ func (w *world) run() {
 
 // happen lets an event happen; it reports false if it was stale.
 func (w *world) happen(e event) bool {
-	switch e.kind {
+	switch e.kind() {
 	case evRequest:
 		w.arrive(e)
 	case evArrive:
 		w.arrived(e)
 	case evFault:
-		w.strike(int(e.a))
+		w.strike(int(e.a()))
 	case evMend:
-		w.mend(int(e.a))
+		w.mend(int(e.a()))
 	case evHeal:
 		w.heal()
 	case evNudge:
-		w.nudge(&w.clients[e.who])
+		w.nudge(&w.clients[e.who()])
 	default:
 		return w.toClient(e)
 	}
@@ -176,7 +180,7 @@ func (w *world) happen(e event) bool {
 
 // toClient lets an event happen to a client, unless it stands still.
 func (w *world) toClient(e event) bool {
-	c := &w.clients[e.who]
+	c := &w.clients[e.who()]
 	if w.stale(c, e) {
 		return false
 	}
@@ -188,15 +192,15 @@ func (w *world) toClient(e event) bool {
 		c.inbox = append(c.inbox, e)
 		return false
 	}
-	switch e.kind {
+	switch e.kind() {
 	case evReply:
 		w.answer(e, false)
 	case evReset:
 		w.answer(e, true)
-	case evTimer, evTimeout:
-		return w.timer(c, e)
+	case evAlarm:
+		return w.ring(w.attempts[e.a()-1])
 	case evWrite:
-		w.write(c, w.attempts[e.a-1])
+		w.write(c, w.attempts[e.a()-1])
 	default:
 		w.program(c, e)
 	}
@@ -205,40 +209,20 @@ func (w *world) toClient(e event) bool {
 
 // stale says that an event has lost its meaning since it was planned.
 func (w *world) stale(c *client, e event) bool {
-	switch e.kind {
+	switch e.kind() {
 	case evReply, evReset:
 		return false
-	case evTimer:
-		a := w.attempts[e.a-1]
-		return a.finished || a.epoch != c.epoch || e.b != a.timerGen
-	case evTimeout:
-		a := w.attempts[e.a-1]
-		return a.epoch != c.epoch || len(a.calls) == 0
+	case evAlarm:
+		a := w.attempts[e.a()-1]
+		return a.finished || a.epoch != c.epoch || e.b() != a.alarmGen
 	case evWrite:
-		return e.b != c.epoch
+		return e.b() != c.epoch
 	}
-	return e.a != c.gen || e.b != c.epoch
-}
-
-// timer is an attempt's timer or its calls' deadline. A clock that was slowed
-// down meanwhile is waited for.
-func (w *world) timer(c *client, e event) bool {
-	a := w.attempts[e.a-1]
-	if e.kind == evTimeout {
-		before := len(a.calls)
-		w.timeout(c, a)
-		return len(a.calls) != before
-	}
-	if w.local(c) < a.timer {
-		w.armTimer(a)
-		return false
-	}
-	w.step(a, protocol.Input{Kind: protocol.Tick})
-	return true
+	return e.a() != c.gen || e.b() != c.epoch
 }
 
 func (w *world) program(c *client, e event) {
-	switch e.kind {
+	switch e.kind() {
 	case evLock:
 		w.lock(c)
 	case evRetry:
@@ -259,8 +243,8 @@ func (w *world) program(c *client, e event) {
 
 // drop forgets an event that reaches nobody.
 func (w *world) drop(e event) {
-	if e.kind == evReply || e.kind == evReset {
-		w.free = append(w.free, e.a)
+	if e.kind() == evReply || e.kind() == evReset {
+		w.free = append(w.free, e.a())
 	}
 }
 
@@ -274,7 +258,7 @@ func (w *world) afterHealing() {
 		c := &w.clients[i]
 		wants := !c.work.Idle && (c.work.Times == 0 || c.leases < c.work.Times)
 		if wants && c.down == 0 && c.wins == 0 {
-			if w.now-w.healedAt > Time(w.patienceOfAll()) {
+			if w.now > w.lateAt {
 				w.violate(Liveness, nil, nil, "%s has not got the lock for %v after all faults ended", name("c", i), time.Duration(w.now-w.healedAt))
 			}
 			return

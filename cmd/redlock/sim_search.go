@@ -45,8 +45,9 @@ with --store writes it to a file for "redlock sim shrink".
 			spendMemory()
 			progress := cmd.ErrOrStderr()
 			cfg.Progress = func(s *sim.SwarmReport) { fmt.Fprintln(progress, s) }
+			before := processorTime()
 			s := sim.Swarm(cfg)
-			tellSwarm(cmd.OutOrStdout(), &s, without)
+			tellSwarm(cmd.OutOrStdout(), &s, processorTime()-before, without)
 			if s.Failed && store != "" {
 				if err := storeRun(store, &s.Report); err != nil {
 					return err
@@ -65,23 +66,30 @@ with --store writes it to a file for "redlock sim shrink".
 	return cmd
 }
 
-func tellSwarm(out io.Writer, s *sim.SwarmReport, without string) {
+// tellSwarm also tells the rates by the processor time that was used: on a machine
+// that others use too, they say what the program can do.
+func tellSwarm(out io.Writer, s *sim.SwarmReport, used time.Duration, without string) {
 	fmt.Fprintf(out, "%v\n", s)
+	if seconds := used.Seconds(); seconds > 0 {
+		fmt.Fprintf(out, "%.1f s of processor time: %.2f M events and %.0f acquisitions per second of it\n",
+			seconds, float64(s.Stats.Events)/seconds/1e6, float64(s.Stats.Acquired)/seconds)
+	}
 	fmt.Fprintf(out, "%d events, %d leases, %d faults, %d messages lost; %d seeds run twice; %d seeds went beyond the assumptions, %d of them with two holders\n",
 		s.Stats.Events, s.Stats.Acquired, s.Stats.Faults, s.Stats.Lost, s.Twice, s.Beyond, s.Overlaps)
-	for _, pair := range s.Coverage.Unhit() {
-		fmt.Fprintf(out, "never hit: %s\n", pair)
-	}
 	if !s.Failed {
+		for _, pair := range s.Coverage.Unhit() {
+			fmt.Fprintf(out, "never hit: %s\n", pair)
+		}
 		fmt.Fprintln(out, "no promise was broken")
 		return
 	}
 	fmt.Fprintf(out, "VIOLATED by seed %d: %s: %s\n", s.Seed, s.Report.Broken().Invariant, s.Report.Broken().Text)
-	again := fmt.Sprintf("redlock sim replay --seed %d", s.Seed)
+	again := fmt.Sprintf("--seed %d", s.Seed)
 	if without != "" {
 		again += fmt.Sprintf(" --without %q", without)
 	}
-	fmt.Fprintf(out, "again: %s   (hash %016x)\n", again, s.Report.Hash)
+	fmt.Fprintf(out, "again: redlock sim replay %s --hash %016x\n", again, s.Report.Hash)
+	fmt.Fprintf(out, "smaller: redlock sim shrink %s\n", again)
 }
 
 func storeRun(path string, r *sim.Report) error {
@@ -94,18 +102,28 @@ func newSimExplore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explore",
 		Short: "Try everything that can happen to a few clients",
-		Long: `explore tries every order in which the messages of a few attempts can arrive,
-late, never or twice, with any grant expiring at any moment, and demands that
-tokens differ and grow. What it says holds whatever clocks do.
+		Long: `explore tries everything that can happen to a few lock attempts: any message
+arrives late, never or twice, any grant expires at any moment, and with --amnesias
+a node loses all it knows. It demands that tokens differ and grow. No time passes,
+so what it says holds whatever clocks do.
+
+Without flags it exhausts the bounds that it can in a minute or so, and then leaves
+out one by one what tokens rest on, to show that it would notice.
 ` + simExitHelp,
+		Example: `  redlock sim explore
+  redlock sim explore --clients 2 --dups 1 --without confirm-by-fence`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Without, err = sim.ParseDefence(without); err != nil {
 				return usageError("%v", err)
 			}
 			spendMemory()
+			progress := cmd.ErrOrStderr()
+			cfg.Progress = func(n int) { fmt.Fprintf(progress, "%d states\n", n) }
 			out := cmd.OutOrStdout()
-			cfg.Progress = func(n int) { fmt.Fprintf(cmd.ErrOrStderr(), "%d states\n", n) }
+			if cmd.Flags().NFlag() == 0 {
+				return exploreAll(out, cfg.Progress)
+			}
 			r, err := sim.Explore(cfg)
 			if err != nil {
 				return usageError("%v", err)
@@ -113,14 +131,9 @@ tokens differ and grow. What it says holds whatever clocks do.
 			for _, line := range r.Story {
 				fmt.Fprintf(out, "  %s\n", line)
 			}
-			switch {
-			case r.Broken != "":
-				fmt.Fprintf(out, "VIOLATED after %d states: %s\n", r.States, r.Broken)
+			tellExploration(out, &cfg, &r)
+			if r.Broken != "" {
 				return &exitError{status: exitSafety}
-			case !r.Exhausted:
-				fmt.Fprintf(out, "no promise was broken in %d states, and there are more\n", r.States)
-			default:
-				fmt.Fprintf(out, "all %d states and %d steps between them: no promise was broken\n", r.States, r.Steps)
 			}
 			return nil
 		},
@@ -129,9 +142,62 @@ tokens differ and grow. What it says holds whatever clocks do.
 	f.IntVar(&cfg.Clients, "clients", 2, "attempts, up to 3")
 	f.IntVar(&cfg.Nodes, "nodes", 3, "nodes, up to 3")
 	f.IntVar(&cfg.Duplicates, "dups", 0, "acquires of each attempt that arrive twice, up to 3")
+	f.IntVar(&cfg.Amnesias, "amnesias", 0, "times that a node loses its data, up to 2")
+	f.IntVar(&cfg.Ahead, "hints", 0, "by how much attempts' hints may differ, up to 9")
 	f.IntVar(&cfg.MaxStates, "max-states", 0, "stop after so many (default 200 million)")
 	f.StringVar(&without, "without", "", "leave out `DEFENCES`, by the names that mutants prints")
+	f.SortFlags = false
 	return cmd
+}
+
+func tellExploration(out io.Writer, cfg *sim.ExploreConfig, r *sim.ExploreReport) {
+	fmt.Fprintf(out, "%v: ", cfg)
+	switch {
+	case r.Broken != "":
+		fmt.Fprintf(out, "VIOLATED after %d states: %s\n", r.States, r.Broken)
+	case !r.Exhausted:
+		fmt.Fprintf(out, "no promise was broken in %d states, and there are more\n", r.States)
+	default:
+		fmt.Fprintf(out, "no promise was broken in all %d states and %d steps between them\n", r.States, r.Steps)
+	}
+}
+
+// exploreAll makes the standard explorations, and tells where one does not end as
+// it should.
+func exploreAll(out io.Writer, progress func(int)) error {
+	safe, broken := sim.StandardExplorations()
+	status := 0
+	for _, cfg := range safe {
+		cfg.Progress = progress
+		r, err := sim.Explore(cfg)
+		if err != nil {
+			return err
+		}
+		for _, line := range r.Story {
+			fmt.Fprintf(out, "  %s\n", line)
+		}
+		tellExploration(out, &cfg, &r)
+		if !r.Exhausted {
+			status = exitSafety
+		}
+	}
+	fmt.Fprintln(out, "\nand what each of these is for:")
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, cfg := range broken {
+		r, err := sim.Explore(cfg)
+		if err != nil {
+			return err
+		}
+		found := fmt.Sprintf("after %d states, %s", r.States, r.Broken)
+		if r.Broken == "" {
+			found, status = "NOBODY MISSES IT", max(status, exitUnexpected)
+		}
+		fmt.Fprintf(w, "  without %v\t%v\t%s\n", cfg.Without, cfg, found)
+	}
+	if err := w.Flush(); err != nil || status != 0 {
+		return &exitError{status: status, err: err}
+	}
+	return nil
 }
 
 func newSimMutants() *cobra.Command {
@@ -212,14 +278,20 @@ func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, ha
 
 func newSimReplay() *cobra.Command {
 	var f runFlags
+	var hash string
 	cmd := &cobra.Command{
 		Use:   "replay [FILE]",
 		Short: "Run a stored run, or a seed of the swarm, again",
-		Long:  "replay runs it again, and tells what led to what broke. With a file it demands\nthe same hash.\n" + simExitHelp,
+		Long: `replay runs it again, and tells what led to what broke. It demands the hash that
+the file has, or --hash gives.
+` + simExitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, hash, err := f.config(cmd, args)
+			cfg, stored, err := f.config(cmd, args)
 			if err != nil {
 				return err
+			}
+			if hash == "" {
+				hash = stored
 			}
 			cfg.Record = true
 			r := sim.Run(cfg)
@@ -237,6 +309,7 @@ func newSimReplay() *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&hash, "hash", "", "the `HASH` that the run must have")
 	return cmd
 }
 

@@ -7,7 +7,7 @@ import (
 
 // start sends the acquires. The time they take counts from here, before the
 // first of them leaves, so that validity is a lower bound.
-func (a *Attempt) start(now Instant, in Input) {
+func (a *Attempt) start(now Instant, in *Input) {
 	if a.phase != idle {
 		return
 	}
@@ -24,7 +24,7 @@ func (a *Attempt) start(now Instant, in Input) {
 
 // acquireVoted files the answer to an acquire: in the first round, to heal a
 // lease that is held, or too late.
-func (a *Attempt) acquireVoted(now Instant, node int, in Input) {
+func (a *Attempt) acquireVoted(now Instant, node int, in *Input) {
 	s := &a.seats[node]
 	if in.Vote.Outcome == Unknown && a.cfg.without(UnknownIsNoVote) {
 		in.Vote = Vote{Outcome: Granted, Fence: max(1, a.hint)}

@@ -62,6 +62,12 @@ func New(cfg *Config) Attempt {
 	return Attempt{cfg: cfg, seats: make([]seat, cfg.Nodes)}
 }
 
+// Renew makes an attempt as good as new, in the memory that it has.
+func (a *Attempt) Renew() {
+	clear(a.seats)
+	*a = Attempt{cfg: a.cfg, seats: a.seats}
+}
+
 // Clone makes an independent copy.
 func (a *Attempt) Clone() Attempt {
 	b := *a
@@ -82,9 +88,9 @@ func (a *Attempt) Step(now Instant, in Input, out []Output) []Output {
 	}
 	switch in.Kind {
 	case Start:
-		a.start(now, in)
+		a.start(now, &in)
 	case Voted:
-		a.voted(now, in)
+		a.voted(now, &in)
 	case Tick:
 		a.fired = true
 	case Take:
@@ -125,7 +131,7 @@ func (a *Attempt) conclude(now Instant) {
 }
 
 // voted files an answer with its seat.
-func (a *Attempt) voted(now Instant, in Input) {
+func (a *Attempt) voted(now Instant, in *Input) {
 	if in.Node < 0 || in.Node >= len(a.seats) || a.due == 0 {
 		return // a duplicate, or not ours
 	}
@@ -162,7 +168,16 @@ func (a *Attempt) send(now Instant, node int, req Request) {
 	a.seats[node].ask(now, req)
 	a.longest = max(a.longest, req.TTL)
 	a.due++
-	a.out = append(a.out, Output{Kind: Send, Node: node, Request: req})
+	out := a.emit(Send)
+	out.Node, out.Request = node, req
+}
+
+// emit adds an output and gives it to be filled in, where it is: outputs are large.
+func (a *Attempt) emit(kind OutputKind) *Output {
+	a.out = append(a.out, Output{})
+	out := &a.out[len(a.out)-1]
+	out.Kind = kind
+	return out
 }
 
 // timeouts ends the wait for nodes that have not answered by their deadline.
@@ -202,7 +217,7 @@ func (a *Attempt) arm() {
 	}
 	if at != a.timer || a.fired && at != 0 {
 		a.timer = at
-		a.out = append(a.out, Output{Kind: SetTimer, At: at})
+		a.emit(SetTimer).At = at
 	}
 }
 

@@ -46,7 +46,7 @@ func (s *seat) waiting() bool { return s.id != 0 && !s.answered && s.outcome == 
 
 // answer notes the outcome, unless the answer is to an earlier request. An
 // answer after the deadline is still an answer.
-func (s *seat) answer(in Input) bool {
+func (s *seat) answer(in *Input) bool {
 	if s.id != in.Request || s.answered {
 		return false
 	}
