@@ -10,6 +10,7 @@ type chooser struct {
 	streams []uint64
 	bytes   []byte // a fuzzer's: they come first
 	draws   uint64 // for the hash
+	tape    *tape  // keeps the choices, or makes them
 }
 
 // newChooser has n streams that all follow from the seed.
@@ -21,9 +22,17 @@ func newChooser(seed uint64, n int, bytes []byte) chooser {
 	return c
 }
 
-// bits64 draws 64 bits from a stream (splitmix64).
+// bits64 draws 64 bits.
 func (c *chooser) bits64(stream int) uint64 {
 	c.draws++
+	if c.tape != nil {
+		return c.tape.next(func() uint64 { return c.random(stream) })
+	}
+	return c.random(stream)
+}
+
+// random is the source of the streams (splitmix64).
+func (c *chooser) random(stream int) uint64 {
 	if len(c.bytes) > 0 {
 		b := uint64(c.bytes[0])
 		c.bytes = c.bytes[1:]
@@ -41,23 +50,47 @@ func (c *chooser) below(stream int, n int64) int64 {
 	if n <= 1 {
 		return 0
 	}
-	hi, _ := bits.Mul64(c.bits64(stream), uint64(n))
-	return int64(hi)
+	c.draws++
+	if c.tape != nil {
+		return min(n-1, int64(c.tape.next(func() uint64 { return scaled(c.random(stream), n) })&(1<<63-1)))
+	}
+	return int64(scaled(c.random(stream), n))
+}
+
+// scaled makes a number below n of random bits.
+func scaled(random uint64, n int64) uint64 {
+	hi, _ := bits.Mul64(random, uint64(n))
+	return hi
 }
 
 // chance is true ppm times in a million.
 func (c *chooser) chance(stream int, ppm int64) bool {
-	return ppm > 0 && c.below(stream, million) < ppm
+	if ppm <= 0 {
+		return false
+	}
+	c.draws++
+	if c.tape != nil {
+		return c.tape.next(func() uint64 { return b2u(scaled(c.random(stream), million) < uint64(ppm)) }) != 0
+	}
+	return scaled(c.random(stream), million) < uint64(ppm)
 }
 
-// exponential draws from an exponential distribution with the given mean, in
-// integers: -log2 of a uniform number is its leading zeros and a fraction that
-// is nearly linear.
+// exponential draws from an exponential distribution with the given mean.
 func (c *chooser) exponential(stream int, mean int64) int64 {
 	if mean <= 0 {
 		return 0
 	}
-	r := c.bits64(stream) | 1
+	c.draws++
+	if c.tape != nil {
+		return int64(c.tape.next(func() uint64 { return uint64(exponential(c.random(stream), mean)) }) & (1<<48 - 1))
+	}
+	return exponential(c.random(stream), mean)
+}
+
+// exponential reckons in integers: -log2 of a uniform number is its leading zeros
+// and a fraction that is nearly linear.
+func exponential(random uint64, mean int64) int64 {
+	r := random | 1
 	zeros := bits.LeadingZeros64(r)
 	fraction := int64(1023 - r<<(zeros+1)>>54)
 	const ln2 = 710 // of 1024

@@ -27,10 +27,12 @@ type client struct {
 	down             int
 	inbox            []event // what happened to it meanwhile
 
-	cfg    *protocol.Config
-	guards protocol.Guards
-	waiter protocol.Waiter
-	random uint64 // drawn with the attempt, as the Locker does
+	cfg       *protocol.Config
+	members   []int // the nodes that it asks
+	guards    protocol.Guards
+	waiter    protocol.Waiter
+	random    uint64           // drawn with the attempt, as the Locker does
+	contended protocol.Instant // when others were last seen to have the key
 
 	work    Work
 	state   userState
@@ -39,9 +41,15 @@ type client struct {
 	current *attempt
 	active  []*attempt // all with anything left to do
 	asked   Time
+	owner   uint32 // of all its tries, only without YieldOwner
+	retryAt Time   // of the next attempt, while it waits
+	place   place
+	line    []Time // since when its other users have waited
+	shared  bool   // they have, while the one whose turn it is did
 	leases  int
 	wins    int // after all faults ended
 	note    int32
+	copied  *snapshot // what it will go on from
 }
 
 // attempt drives one protocol.Attempt, as the Locker's does: a step for each
@@ -65,12 +73,16 @@ type attempt struct {
 	taken    bool
 	over     bool // lost, failed, or given up
 	finished bool
-	started  Time
+	started  Time   // its grants are from no earlier
+	since    Time   // its lease, if it has one, is from no earlier
 	floor    uint64 // the largest token that had been returned when it started
 	handed   Time   // to the user
 	ended    Time
-	relied   Time   // the validity's end in true time, as its client's clock then ran
-	servers  uint64 // those that granted
+	relied   Time     // the validity's end in true time, as its client's clock then ran
+	servers  uint64   // those that granted
+	heir     *attempt // the lease was passed on to it
+	passed   bool     // on to this one, from another
+	waiter   uint32
 	strays   uint64 // those that granted to a duplicate, after they had refused
 	renewing bool
 	note     int32
@@ -121,10 +133,14 @@ func (w *world) begin(c *client) {
 	}
 	a := &w.fresh[0]
 	w.fresh = w.fresh[1:]
-	*a = attempt{id: id, owner: id, client: c, epoch: c.epoch, started: w.now, floor: w.judge.returned,
-		wake: never, lapse: never, alarm: never, engine: w.newEngine()}
+	*a = attempt{id: id, owner: id, client: c, epoch: c.epoch, started: w.now, since: w.now, floor: w.judge.returned,
+		wake: never, lapse: never, alarm: never, engine: w.newEngine(c)}
 	if w.cfg.Without.Has(FreshOwner) {
 		a.owner = uint32(c.id + 1)
+	}
+	if w.cfg.Without.Has(YieldOwner) {
+		setDefault(&c.owner, id)
+		a.owner = c.owner
 	}
 	w.attempts = append(w.attempts, a)
 	c.active = append(c.active, a)
@@ -135,14 +151,15 @@ func (w *world) begin(c *client) {
 		wall = 0
 	}
 	w.noteAttempt(a, "asks the nodes")
-	w.step(a, protocol.Input{Kind: protocol.Start, TTL: w.cfg.TTL, Hint: c.waiter.Hint(wall)})
+	a.waiter = w.takePlace(c)
+	w.step(a, protocol.Input{Kind: protocol.Start, TTL: w.cfg.TTL, Hint: c.waiter.Hint(wall), Queue: a.waiter != 0, Spare: w.wants(c)})
 	w.signal(c.id, "starts")
 }
 
-func (w *world) newEngine() engine {
+func (w *world) newEngine(c *client) engine {
 	n := len(w.spare)
-	if n == 0 {
-		machine := protocol.New(&w.proto)
+	if n == 0 || c.cfg != &w.proto {
+		machine := protocol.New(c.cfg)
 		return engine{machine: &machine, calls: make([]call, 0, 2*w.cfg.Nodes)}
 	}
 	e := w.spare[n-1]
@@ -164,7 +181,7 @@ func (w *world) step(a *attempt, in protocol.Input) {
 	}
 	w.outs = a.machine.Step(w.local(a.client), in, w.outs[:0])
 	for i := range w.outs {
-		w.act(a, &w.outs[i])
+		w.act(a.last(), &w.outs[i])
 	}
 }
 
@@ -185,6 +202,8 @@ func (w *world) act(a *attempt, out *protocol.Output) {
 		before := a.until
 		a.until = out.Until
 		w.renewed(a, before)
+	case protocol.Passed:
+		w.passed(a, out)
 	case protocol.Lost:
 		w.lost(a, out.Reason)
 	case protocol.Released, protocol.NotReleased:
@@ -206,7 +225,10 @@ func (w *world) send(a *attempt, node int, req protocol.Request) {
 		w.arm(a, a.lapse)
 	}
 	i, m := w.newMessage()
-	*m = message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(node), epoch: c.epoch, note: a.note}
+	*m = message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(c.members[node]), epoch: c.epoch, note: a.note}
+	if req.Queue {
+		m.waiter = a.waiter
+	}
 	w.transmit(i)
 	switch req.Op {
 	case protocol.Confirm:
@@ -243,6 +265,9 @@ func (w *world) failed(a *attempt, f *protocol.Failure) {
 	if f.Reason == protocol.NoQuorum || f.Reason == protocol.TooSlow {
 		w.stats.NoQuorum++
 	}
+	if f.Reason == protocol.Contended {
+		c.contended = w.local(c)
+	}
 	pause, again := c.waiter.Next(w.local(c), *f, c.random)
 	if !again {
 		w.stats.GaveUp++
@@ -250,9 +275,7 @@ func (w *world) failed(a *attempt, f *protocol.Failure) {
 		w.idle(c)
 		return
 	}
-	w.become(c, waiting)
-	w.user(c, evRetry, pause)
-	w.patience(c)
+	w.retry(c, pause)
 	w.signal(c.id, "fails")
 }
 
@@ -271,7 +294,9 @@ func (w *world) finished(a *attempt) {
 	a.finished = true
 	w.checkFinished(a)
 	c := a.client
-	w.spare = append(w.spare, engine{a.machine, a.calls[:0]})
+	if c.cfg == &w.proto {
+		w.spare = append(w.spare, engine{a.machine, a.calls[:0]})
+	}
 	a.engine = engine{}
 	for i, b := range c.active {
 		if b == a {
@@ -288,8 +313,14 @@ func (w *world) answer(e event, broken bool) {
 }
 
 func (w *world) hear(m *message, broken bool) {
+	if m.attempt == 0 { // a call, or the answer to one
+		if m.isCall && !broken {
+			w.called(m)
+		}
+		return
+	}
 	c := &w.clients[m.client]
-	a := w.attempts[m.attempt-1]
+	a := w.attempts[m.attempt-1].last()
 	if a.epoch != c.epoch || a.finished {
 		return
 	}
@@ -336,7 +367,7 @@ func (w *world) admit(c *client, a *attempt, called *call, m *message) protocol.
 	r := &m.reply
 	bar, wait, _ := c.guards.Admit(called.node, called.sent, w.local(c),
 		protocol.Facts{Incarnation: r.incarnation, Age: time.Duration(r.age), Clock: r.clock})
-	vote := protocol.Vote{Outcome: protocol.Refused, Fence: r.fence, Counter: r.counter, Remaining: time.Duration(r.remaining)}
+	vote := protocol.Vote{Outcome: protocol.Refused, Fence: r.fence, Counter: r.counter, Remaining: time.Duration(r.remaining), Queued: r.queued}
 	switch {
 	case bar != protocol.NotBarred:
 		vote.Outcome, vote.BarredFor = protocol.Barred, wait

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -34,11 +36,16 @@ type Config struct {
 	RatesPPM               int64 // each clock's rate is drawn from that much either way
 	WallSpread             time.Duration
 	TakesLong              time.Duration // from the win until the user runs, on average
+	NoQueues               bool          // no node keeps queues of waiters
+	DeafPPM                int64         // how many of the nodes' calls to waiters get lost, in millionths
+	Strict                 bool          // redlock.Options.StrictOrder
+	Handoffs               int           // redlock.Options.LocalHandoffs; negative for none
 	Work                   Work          // of every client
 	Plans                  []Work        // of each client, instead of Work
 	Alias                  bool          // the last node is the first, under another name
 	NoDate                 bool          // the clients' wall clocks begin at zero, as after a boot without a battery
 	Young                  bool          // nodes have just started when the world begins
+	Members                uint64        // the nodes that clients know at first, a bit each; default all
 	Without                Defence
 	Faults                 []Fault
 	HealAt                 time.Duration // all faults end then, and everyone must get the lock again
@@ -47,6 +54,8 @@ type Config struct {
 	Record                 bool          // keep what happened, for a report
 	StopEarly              bool          // at the first breach within the assumptions
 	Bytes                  []byte        // a fuzzer's choices, before the seed's
+	Tape                   []byte        `json:"-"` // all choices, instead of the seed's; see Report.Tape
+	KeepTape               bool          `json:"-"`
 }
 
 // Work is what a client's program does with the lock, over and over. Durations
@@ -61,6 +70,7 @@ type Work struct {
 	ExtendBy   time.Duration // it extends its lease by that, once
 	Patience   time.Duration // it stops waiting after so long
 	Idle       bool          // it does nothing by itself
+	Users      int           // how many goroutines of the client want the lock; default 1
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -85,6 +95,7 @@ func (c *Config) fill() {
 	setDefault(&c.Quorum, protocol.Majority(c.Nodes))
 	setDefault(&c.Latency, time.Millisecond)
 	setDefault(&c.TakesLong, c.Latency/16)
+	setDefault(&c.Handoffs, redlock.DefaultLocalHandoffs)
 	setDefault(&c.Limit, time.Hour)
 	setDefault(&c.MaxEvents, 10*million)
 	setDefault(&c.Work.Hold, 10*c.Latency)
@@ -102,8 +113,15 @@ func (c *Config) check() error {
 		return fmt.Errorf("sim: %d clients: use 1 to 1000", c.Clients)
 	case c.TTL > c.MaxTTL && !c.Without.Has(AgreedMaxTTL):
 		return fmt.Errorf("sim: TTL %v is above MaxTTL %v", c.TTL, c.MaxTTL)
+	case bits.Len64(c.Members) > c.Nodes:
+		return fmt.Errorf("sim: members %s: there are only %d nodes", nodeNames(c.Members), c.Nodes)
 	case c.NodeTimeout >= c.TTL:
 		return fmt.Errorf("sim: NodeTimeout %v is not below TTL %v", c.NodeTimeout, c.TTL)
+	}
+	if c.Tape != nil {
+		if _, err := unpackTape(c.Tape); err != nil {
+			return err
+		}
 	}
 	for _, f := range c.Faults {
 		if err := f.check(c); err != nil {
@@ -127,6 +145,8 @@ func (c *Config) protocolConfig() protocol.Config {
 		RetryMin:    c.RetryMin,
 		RetryMax:    c.RetryMax,
 		OutageWait:  c.OutageWait,
+		Strict:      c.Strict,
+		Queues:      !c.NoQueues && slices.ContainsFunc(c.Kinds, func(k Kind) bool { return kinds[k].queues }),
 		Without:     protocol.Defence(c.Without),
 	}
 	if c.Without.Has(MajorityQuorum) {

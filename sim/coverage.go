@@ -19,17 +19,20 @@ const (
 	PhaseRenewing
 	PhaseReleasing
 	PhaseWaiting
+	PhaseQueued   // waiting, with a place in the nodes' queues
+	PhaseReserved // some node has set the key aside for it
+	PhasePassed   // the lease was passed on to a user who has not got it yet
 	phases
 )
 
 var phaseNames = [phases]string{
-	"idle", "acquiring", "confirming", "handover", "held", "renewing", "releasing", "waiting",
+	"idle", "acquiring", "confirming", "handover", "held", "renewing", "releasing", "waiting", "queued", "reserved", "passed",
 }
 
 func (p Phase) String() string { return phaseNames[p] }
 
 // Coverage counts how often each fault struck in each phase.
-type Coverage [Aim + 1][phases]int
+type Coverage [Move + 1][phases]int
 
 // Add adds another's counts.
 func (c *Coverage) Add(d *Coverage) {
@@ -66,12 +69,12 @@ func (w *world) cover(f *Fault) {
 	if client == none {
 		client = all
 	}
-	each(client, w.cfg.Clients, func(i int) { w.coverage[f.Verb][w.clients[i].phase()]++ })
+	each(client, w.cfg.Clients, func(i int) { w.coverage[f.Verb][w.phase(&w.clients[i])]++ })
 }
 
 // coverMessage does so for what befell one message.
 func (w *world) coverMessage(lost, again bool, client int) {
-	phase := w.clients[client].phase()
+	phase := w.phase(&w.clients[client])
 	if lost {
 		w.coverage[Lose][phase]++
 	}
@@ -80,14 +83,33 @@ func (w *world) coverMessage(lost, again bool, client int) {
 	}
 }
 
-func (c *client) phase() Phase {
+// reserved says that some node has set the key aside for a client that wants it.
+func (w *world) reserved(c *client) bool {
+	if c.place.waiter == 0 || c.state != waiting && c.state != acquiring {
+		return false
+	}
+	for i := range w.nodes {
+		if w.nodes[i].aside == c.place.waiter {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) phase(c *client) Phase {
 	switch {
+	case w.reserved(c):
+		return PhaseReserved
+	case c.state == waiting && c.place.waiter != 0:
+		return PhaseQueued
 	case c.state == waiting:
 		return PhaseWaiting
 	case c.state == unlocking:
 		return PhaseReleasing
 	case c.current == nil:
 		return PhaseIdle
+	case c.current.won && !c.current.taken && c.current.passed:
+		return PhasePassed
 	case c.current.won && !c.current.taken:
 		return PhaseHandover
 	}

@@ -24,23 +24,28 @@ const (
 	RestartGuard     = Defence(protocol.RestartGuard)
 	ClockGuard       = Defence(protocol.ClockGuard)
 	AliasGuard       = Defence(protocol.AliasGuard)
+	OwnTokens        = Defence(protocol.OwnTokens)
+	StoreSpare       = Defence(protocol.StoreSpare)
 
-	MajorityQuorum Defence = 1 << (16 + iota - 11) // a quorum is a majority
-	VotesByNode                                    // a node's second answer is no second vote
-	FreshOwner                                     // a retry has an owner of its own
-	BootClock                                      // validity counts suspended time
-	SteadyClock                                    // validity is not reckoned by the wall clock
-	HintFromClock                                  // hints put tokens above counters that were lost
-	AgreedMaxTTL                                   // restart guards wait for the longest TTL of any client
-	ReleaseByOwner                                 // a release frees its owner's grant only
-	ConfirmByFence                                 // a confirm is for one grant, and not for its owner
-	ConfirmByOwner                                 // a confirm is for a grant that stands
-	ExtendOnly                                     // an extend never creates a grant
-	KeepLonger                                     // an extend never shortens a grant
-	RoundUp                                        // nodes round TTLs up
-	Tombstones                                     // a release is final
-	GrowingFences                                  // each grant's fence is larger than any before it
-	HonestFailover                                 // a replica that takes over says that it may have lost grants
+	MajorityQuorum  Defence = 1 << (16 + iota - 13) // a quorum is a majority
+	VotesByNode                                     // a node's second answer is no second vote
+	FreshOwner                                      // a retry has an owner of its own
+	BootClock                                       // validity counts suspended time
+	SteadyClock                                     // validity is not reckoned by the wall clock
+	HintFromClock                                   // hints put tokens above counters that were lost
+	AgreedMaxTTL                                    // restart guards wait for the longest TTL of any client
+	ReleaseByOwner                                  // a release frees its owner's grant only
+	ConfirmByFence                                  // a confirm is for one grant, and not for its owner
+	ConfirmByOwner                                  // a confirm is for a grant that stands
+	ExtendOnly                                      // an extend never creates a grant
+	KeepLonger                                      // an extend never shortens a grant
+	RoundUp                                         // nodes round TTLs up
+	Tombstones                                      // a release is final
+	GrowingFences                                   // each grant's fence is larger than any before it
+	HonestFailover                                  // a replica that takes over says that it may have lost grants
+	ReservationEnds                                 // a key is not set aside for long
+	YieldOwner                                      // each try of one call has an owner of its own
+	FencedResource                                  // the resource refuses tokens below the largest it has seen
 )
 
 // defences tells of each in a few words; the order is that of the table.
@@ -72,8 +77,13 @@ var defences = []struct {
 	{ReleaseUnknown, "release-unknown", "nodes that did not answer are released too"},
 	{Tombstones, "tombstones", "a release is final, also for an acquire that is late"},
 	{FreshOwner, "fresh-owner", "a retry has an owner of its own"},
+	{YieldOwner, "yield-owner", "a try after votes were yielded has an owner of its own"},
+	{OwnTokens, "own-tokens", "each user that a lease is passed on to has a token of its own"},
+	{StoreSpare, "store-spare", "those tokens are stored on a majority before the lease is won"},
+	{ReservationEnds, "reservation-ends", "a key is set aside for a waiter for a short time only"},
 	{ExtendOnly, "extend-only", "an extend never creates a grant"},
 	{KeepLonger, "keep-longer", "an extend never shortens a grant"},
+	{FencedResource, "fenced-resource", "the resource refuses a write with a token below one it has seen"},
 	{RoundUp, "round-up", "nodes round TTLs up, holders round validity down"},
 }
 

@@ -75,13 +75,25 @@ func Draw(seed uint64) Config {
 	if cl.edges {
 		d.edges(&c)
 	}
+	d.waiting(&c)
 	return c
+}
+
+// waiting draws how clients wait for each other, and pass leases on.
+func (d *draw) waiting(c *Config) {
+	c.NoQueues = d.one(4)
+	c.Strict = d.one(6)
+	c.DeafPPM = of(d, int64(0), 0, 200_000, million)
+	if d.one(2) {
+		c.Work.Users = of(d, 2, 3, 5)
+		c.Handoffs = of(d, -1, 1, 3, 64)
+	}
 }
 
 func (d *draw) kinds(c *Config) {
 	if d.one(3) {
 		for range c.Nodes {
-			c.Kinds = append(c.Kinds, of(d, TTLServer, LeaseRow, EphemeralNode, SessionLock))
+			c.Kinds = append(c.Kinds, of(d, TTLServer, LeaseRow, EphemeralNode, SessionLock, MemoryNode))
 		}
 	}
 }
@@ -153,7 +165,7 @@ func (d *draw) fault(c *Config, cl *classes) (Fault, bool) {
 		f.Losing = d.losing(c, node)
 		on = cl.failovers && cl.amnesia && f.Losing > 0
 		if d.one(3) {
-			f.On, f.OnClient, f.OnCount, f.At = "confirms", client, 1+d.pick(2), 0
+			f.On, f.OnClient, f.OnCount, f.At = of(d, "confirms", "passes"), client, 1+d.pick(2), 0
 		}
 	case 5:
 		f.Verb, f.Node, f.For, on = Jump, node, 0, cl.back

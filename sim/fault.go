@@ -2,9 +2,12 @@ package sim
 
 import (
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
 )
 
 // Verb is what a fault does.
@@ -26,11 +29,14 @@ const (
 	Repeat                   // one message arrives a second time, later
 	Nudge                    // a client asks for the lock at once; no fault, but good aim
 	Aim                      // the same, at the moment at which another's lock ends
+	Clone                    // a machine's snapshot goes on as another, once For is over
+	Move                     // a client is started again with another list of nodes
 )
 
 var verbs = [...]string{
 	Pause: "pause", Suspend: "suspend", Crash: "crash", Failover: "failover", Evict: "evict", Jump: "jump",
 	Drift: "drift", Cut: "cut", Hold: "hold", Slow: "slow", Lose: "lose", Repeat: "repeat", Nudge: "nudge", Aim: "aim",
+	Clone: "clone", Move: "move",
 }
 
 func (v Verb) String() string {
@@ -68,13 +74,15 @@ type Fault struct {
 	LosesAll  bool          // Crash
 	Losing    time.Duration // Crash, Failover: what was written in the last so long
 	Edge      string        // Aim: "expiry" on the nodes, "validity" at the holder, "age" of a node
-	Of        int           // Aim: the other client
+	Of        int           // Aim: the other client; Clone: the client that goes on with the copy
+	Nodes     uint64        // Move: the nodes, a bit each
 	For       time.Duration // until it is over; zero for good
 }
 
 // events are the points of a client's life at which a fault can strike.
 var events = []string{
 	"asks", "starts", "confirms", "wins", "takes", "checks", "writes", "renews", "unlocks", "fails", "loses",
+	"queues", "called", "passes",
 }
 
 func name(letter string, i int) string {
@@ -109,6 +117,10 @@ func (f Fault) String() string {
 		fmt.Fprintf(&b, " by %dppm", f.PPM)
 	case Aim:
 		fmt.Fprintf(&b, " at %s of %s by %v", f.Edge, f.aimedAt(), f.By)
+	case Clone:
+		b.WriteString(" as " + name("c", f.Of))
+	case Move:
+		b.WriteString(" to " + nodeNames(f.Nodes))
 	}
 	if f.LosesAll {
 		b.WriteString(" losing all")
@@ -119,6 +131,15 @@ func (f Fault) String() string {
 		fmt.Fprintf(&b, " for %v", f.For)
 	}
 	return b.String()
+}
+
+// nodeNames lists a set of nodes, as parseNodes reads it.
+func nodeNames(nodes uint64) string {
+	var names []string
+	for ; nodes != 0; nodes &= nodes - 1 {
+		names = append(names, name("n", bits.TrailingZeros64(nodes)))
+	}
+	return strings.Join(names, ",")
 }
 
 func (f *Fault) aimedAt() string {
@@ -160,6 +181,8 @@ func (f *Fault) target() string {
 //	at 1s jump n3 by -10s
 //	at 0s lose c1->n2#4
 //	on c1 takes aim c2 at expiry of c1 by 10µs
+//	on c1 checks clone c1 as c3 for 20s
+//	at 1s move c2 to n3,n4,n5
 func ParseFault(text string) (Fault, error) {
 	p := faultParser{words: strings.Fields(text), f: Fault{Client: none, Node: none}}
 	p.when()
@@ -322,9 +345,26 @@ func (p *faultParser) clause(word string) {
 			letter = "n"
 		}
 		p.f.Of = p.indexed(letter, p.word())
+	case "as":
+		p.f.Of = p.indexed("c", p.word())
+	case "to":
+		p.f.Nodes = p.nodes(p.word())
 	default:
 		p.fail("what is %q?", word)
 	}
+}
+
+// nodes reads n1,n3.
+func (p *faultParser) nodes(text string) (nodes uint64) {
+	for word := range strings.SplitSeq(text, ",") {
+		i := p.indexed("n", word)
+		if i < 0 || i >= protocol.MaxNodes {
+			p.fail("%q is no list of nodes such as n1,n2,n3", text)
+			return 0
+		}
+		nodes |= 1 << i
+	}
+	return nodes
 }
 
 // check refuses a fault that does not fit the world.
@@ -342,7 +382,11 @@ func (f *Fault) check(c *Config) error {
 		return fmt.Errorf("sim: fault %q: name one message, such as c1->n2#4", f)
 	case (f.Verb == Failover || f.Verb == Evict) && f.Client != none:
 		return fmt.Errorf("sim: fault %q: that is for nodes", f)
-	case (f.Verb == Nudge || f.Verb == Aim) && f.Client == none:
+	case f.Verb == Clone && (f.Client < 0 || f.Of < 0 || f.Of >= c.Clients || f.Of == f.Client):
+		return fmt.Errorf("sim: fault %q: name one client, and another of the %d that goes on as its copy", f, c.Clients)
+	case f.Verb == Move && (f.Nodes == 0 || bits.Len64(f.Nodes) > c.Nodes):
+		return fmt.Errorf("sim: fault %q: name some of the %d nodes", f, c.Nodes)
+	case (f.Verb == Nudge || f.Verb == Aim || f.Verb == Move) && f.Client == none:
 		return fmt.Errorf("sim: fault %q: that is for clients", f)
 	}
 	return nil

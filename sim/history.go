@@ -59,7 +59,7 @@ func (r *Report) Linearizable(patience time.Duration) (ok, known bool) {
 			end = min(end, a.ended)
 		}
 		id := a.client.id
-		history = append(history, porcupine.Operation{ClientId: id, Input: lockEvent{true, a.token}, Call: int64(a.started), Return: int64(a.handed)})
+		history = append(history, porcupine.Operation{ClientId: id, Input: lockEvent{true, a.token}, Call: int64(a.since), Return: int64(a.handed)})
 		if end < never {
 			history = append(history, porcupine.Operation{ClientId: id, Input: lockEvent{false, a.token}, Call: int64(end), Return: int64(end) + 1})
 		}

@@ -92,7 +92,7 @@ func (w *world) strike(i int) {
 // lasting says that a fault goes on until it is mended.
 func lasting(f *Fault) bool {
 	switch f.Verb {
-	case Pause, Suspend, Crash, Drift, Cut, Hold, Slow:
+	case Pause, Suspend, Crash, Drift, Cut, Hold, Slow, Clone:
 		return true
 	}
 	return false
@@ -100,6 +100,8 @@ func lasting(f *Fault) bool {
 
 func (w *world) apply(f *Fault) {
 	switch {
+	case f.Verb == Clone:
+		w.clone(f)
 	case f.Store:
 		w.stores[f.Client].slow += f.By
 	case f.Client != none && f.Node != none:
@@ -149,6 +151,8 @@ func (w *world) strikeClient(f *Fault, c *client) {
 	case Drift:
 		w.beyond(f.PPM > w.cfg.DriftPPM/2 || f.PPM < -w.cfg.DriftPPM/2, "a clock drifts by more than the allowance")
 		w.setRate(c, c.rate+f.PPM)
+	case Move:
+		w.move(c, f.Nodes)
 	case Nudge:
 		w.nudge(c)
 	case Aim:
@@ -209,7 +213,7 @@ func (w *world) kill(c *client) {
 	c.down++
 	c.epoch++
 	c.gen++
-	c.inbox, c.active, c.current, c.state = nil, nil, nil, thinking
+	c.inbox, c.active, c.current, c.state, c.line, c.shared = nil, nil, nil, thinking, nil, false
 }
 
 func (w *world) strikeNode(f *Fault, n *node) {
@@ -270,6 +274,8 @@ func (w *world) mend(i int) {
 	w.active[i]--
 	w.noteMend(f)
 	switch {
+	case f.Verb == Clone:
+		w.awake(&w.clients[f.Of])
 	case f.Store:
 		w.stores[f.Client].slow -= f.By
 	case f.Client != none && f.Node != none:

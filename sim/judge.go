@@ -88,23 +88,23 @@ func (w *world) checkWon(a *attempt) {
 	if a.over {
 		w.violate(Manners, a, nil, "%s won after it was over", w.label(a))
 	}
-	if n := bits.OnesCount64(a.servers); n < protocol.Majority(w.cfg.Nodes) {
-		w.violate(Votes, a, nil, "%s won with the grants of %d different servers of %d", w.label(a), n, w.cfg.Nodes)
+	if n := bits.OnesCount64(a.servers); n < a.majority() {
+		w.violate(Votes, a, nil, "%s won with the grants of %d different servers of %d", w.label(a), n, len(a.client.members))
 	}
 	if a.token <= a.floor {
-		w.violate(Tokens, a, w.tokenHolder(a.floor), "%s got token %d, but %d had been returned before it began", w.label(a), a.token, a.floor)
+		w.violate(Tokens, a, w.tokenHolder(a.floor, a), "%s got token %s, but %s had been returned before it began", w.label(a), brief(a.token), brief(a.floor))
 	}
 	i, found := slices.BinarySearch(j.tokens, a.token)
 	if found {
-		w.violate(Tokens, a, w.tokenHolder(a.token), "%s got token %d, which another has got before", w.label(a), a.token)
+		w.violate(Tokens, a, w.tokenHolder(a.token, a), "%s got token %s, which another has got before", w.label(a), brief(a.token))
 	}
 	j.tokens = slices.Insert(j.tokens, i, a.token)
 	w.checkStored(a)
 }
 
-func (w *world) tokenHolder(token uint64) *attempt {
+func (w *world) tokenHolder(token uint64, but *attempt) *attempt {
 	for _, a := range w.attempts {
-		if a.won && a.token == token {
+		if a != but && a.won && a.token == token {
 			return a
 		}
 	}
@@ -114,13 +114,13 @@ func (w *world) tokenHolder(token uint64) *attempt {
 // checkStored demands that a majority of nodes has the token, or lost it.
 func (w *world) checkStored(a *attempt) {
 	stored := 0
-	for i := range w.nodes {
+	for _, i := range a.client.members {
 		if n := &w.nodes[i]; n.server == i && (n.counter >= a.token || n.lostAt >= a.started) {
 			stored++
 		}
 	}
-	if stored < protocol.Majority(w.cfg.Nodes) {
-		w.violate(Quarantine, a, nil, "%s won token %d, which only %d of %d nodes have stored", w.label(a), a.token, stored, w.cfg.Nodes)
+	if stored < a.majority() {
+		w.violate(Quarantine, a, nil, "%s won token %s, which only %d of %d nodes have stored", w.label(a), brief(a.token), stored, len(a.client.members))
 	}
 }
 
@@ -131,7 +131,7 @@ func (w *world) checkTaken(a *attempt) {
 	a.handed, a.relied = w.now, w.trueTime(a.client, a.until)
 	now := w.local(a.client)
 	if now >= a.until {
-		w.violate(Exclusion, a, nil, "%s was handed its lease %v after its validity had ended", w.label(a), now.Sub(a.until))
+		w.violate(Exclusion, a, nil, "%s was handed its lease %s after its validity had ended", w.label(a), shortTime(Time(now.Sub(a.until))))
 		return
 	}
 	w.checkAlone(a)
@@ -148,8 +148,8 @@ func (w *world) checkAlone(a *attempt) {
 		}
 		until := min(w.trueTime(a.client, a.until), w.trueTime(b.client, b.until))
 		w.judge.overlapped = max(w.judge.overlapped, time.Duration(until-w.now))
-		w.violate(Exclusion, b, a, "%s holds the lock while %s relies on it for another %v", w.label(a), w.label(b),
-			time.Duration(until-w.now))
+		w.violate(Exclusion, b, a, "%s has the lock from %s on, while %s relies on it until %s", w.label(a), shortTime(w.now), w.label(b),
+			shortTime(until))
 	}
 }
 
@@ -162,16 +162,16 @@ func (w *world) checkBacked(a *attempt) {
 		return
 	}
 	backing := 0
-	for i := range w.nodes {
+	for _, i := range a.client.members {
 		n := &w.nodes[i]
 		backs := n.owner == a.owner && n.expires(w.now) >= until || n.down > 0 && n.lostAt >= a.started || n.excused >= until
 		if backs && n.server == i {
 			backing++
 		}
 	}
-	if backing < protocol.Majority(w.cfg.Nodes) {
+	if backing < a.majority() {
 		w.violate(Backing, a, nil, "%s relies on its lease for another %v, but only %d of %d nodes keep it for so long",
-			w.label(a), time.Duration(until-w.now), backing, w.cfg.Nodes)
+			w.label(a), shortTime(until-w.now), backing, len(a.client.members))
 	}
 }
 
@@ -185,7 +185,7 @@ func (w *world) renewed(a *attempt, before protocol.Instant) {
 	}
 	a.relied = w.trueTime(a.client, a.until)
 	if now := w.local(a.client); before < now {
-		w.violate(Exclusion, a, nil, "%s: a lease that had ended %v before came back", w.label(a), now.Sub(before))
+		w.violate(Exclusion, a, nil, "%s: a lease that had ended %s before came back", w.label(a), shortTime(Time(now.Sub(before))))
 	}
 	w.checkAlone(a)
 	w.checkBacked(a)
@@ -205,7 +205,7 @@ func (w *world) endHold(a *attempt) {
 
 // checkHandled judges what a node just did.
 func (w *world) checkHandled(n *node, before *record, m *message) {
-	a := w.attempts[m.attempt-1]
+	a := w.attempts[m.attempt-1].last()
 	if n.owner == before.owner && n.until < before.until && a.taken && !a.over {
 		w.checkBacked(a)
 	}
@@ -214,7 +214,7 @@ func (w *world) checkHandled(n *node, before *record, m *message) {
 	}
 	held := before.held(n.expiryClock().read(w.now)) && before.owner == m.owner
 	if !held && n.owner == m.owner && n.fence <= before.counter {
-		w.violate(Tokens, a, nil, "%s granted fence %d, but its counter was %d", name("n", n.id), n.fence, before.counter)
+		w.violate(Tokens, a, nil, "%s granted fence %s, but its counter was %s", name("n", n.id), brief(n.fence), brief(before.counter))
 	}
 	if before.owner != n.owner && m.copied {
 		a.strays |= 1 << n.id
@@ -226,15 +226,15 @@ func (w *world) checkHandled(n *node, before *record, m *message) {
 
 // checkCounted judges a grant that the driver lets count.
 func (w *world) checkCounted(a *attempt, called *call, m *message) {
+	a.heard(m.note)
 	if called.op != protocol.Acquire {
 		return
 	}
-	n := w.serverOf(called.node)
+	n := w.serverOf(int(m.node))
 	a.servers |= 1 << n.id
-	a.heard(m.note)
 	if m.handled > n.lostAt && m.handled < n.lostUntil {
-		w.violate(Quarantine, a, nil, "%s: the grant of %s counted, which forgot another's that its holder may rely on for another %v",
-			w.label(a), name("n", n.id), time.Duration(n.lostUntil-m.handled))
+		w.violate(Quarantine, a, nil, "%s: the grant of %s counted, which forgot another's that its holder may rely on for another %s",
+			w.label(a), name("n", n.id), shortTime(n.lostUntil-m.handled))
 	}
 }
 
@@ -253,9 +253,9 @@ func (w *world) checkFinished(a *attempt) {
 	for i := range w.nodes {
 		n := w.serverOf(i)
 		local := n.expiryClock().read(w.now)
-		if n.held(local) && n.owner == a.owner && n.down == 0 && n.lostAt < a.started && !w.cfg.Without.Has(FreshOwner) && a.strays>>n.id&1 == 0 {
-			w.violate(Leftovers, a, nil, "%s is done, but %s keeps its grant for another %v", w.label(a), name("n", i),
-				time.Duration(n.until-local))
+		if n.held(local) && n.owner == a.owner && n.down == 0 && n.lostAt < a.started && !w.cfg.Without.Has(FreshOwner) && !w.cfg.Without.Has(YieldOwner) && a.strays>>n.id&1 == 0 {
+			w.violate(Leftovers, a, nil, "%s is done, but %s keeps its grant for another %s", w.label(a), name("n", i),
+				shortTime(Time(n.until-local)))
 		}
 	}
 }

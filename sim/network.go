@@ -24,7 +24,9 @@ type message struct {
 	client  int16
 	node    int16
 	epoch   uint32 // of the client's life that sent it
+	waiter  uint32 // of an acquire that wants a place, or of a call
 	isReply bool
+	isCall  bool // that a key was set aside, and no answer to anything
 	copied  bool // it arrives twice
 	reply   reply
 	handled Time  // by the node
@@ -154,8 +156,13 @@ func (w *world) arrive(e event) {
 		return
 	}
 	m := w.messages[e.a()]
+	if m.attempt == 0 {
+		w.madeWay(n, m)
+		w.free = append(w.free, e.a())
+		return
+	}
 	before := n.record
-	m.reply = n.handle(w.now, m.owner, &m.req, w.cfg.Without)
+	next := w.handle(n, m)
 	m.isReply, m.handled = true, w.now
 	if w.cfg.Without.Has(RestartGuard) && w.cfg.Without.Has(HonestFailover) {
 		m.reply.age = 0
@@ -163,6 +170,12 @@ func (w *world) arrive(e event) {
 	w.fold(uint64(m.owner)<<8|uint64(m.req.Op), m.reply.fence<<1|b2u(m.reply.granted))
 	w.checkHandled(n, &before, m)
 	w.noteHandled(n, &before, m)
+	if n.aside != 0 && n.aside != before.aside {
+		w.noteAside(n)
+	}
+	if next.waiter != 0 {
+		w.call(n, int(m.node), next)
+	}
 	w.transmit(e.a())
 }
 

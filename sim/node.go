@@ -18,6 +18,7 @@ const (
 	LeaseRow                  // a row with an expiry by the wall clock, durable, as in a database
 	SessionLock               // a lock that lives with a session: lost in a restart, its counter is not
 	EphemeralNode             // an entry that the server's own session clock ends, durable, as ZooKeeper's
+	MemoryNode                // records in a process's memory, by its steady clock, as memnode's
 )
 
 // kinds has what distinguishes them.
@@ -27,11 +28,14 @@ var kinds = [...]struct {
 	grain         time.Duration // of expiry; rounded up
 	losesGrants   bool          // in a restart
 	losesCounters bool
+	queues        bool // keeps a queue of waiters, and calls them
+	leaves        bool // is told when a waiter waits no longer
 }{
-	TTLServer:     {name: "ttl", byWallClock: true, grain: time.Millisecond, losesGrants: true, losesCounters: true},
+	TTLServer:     {name: "ttl", byWallClock: true, grain: time.Millisecond, losesGrants: true, losesCounters: true, queues: true},
 	LeaseRow:      {name: "row", byWallClock: true, grain: time.Microsecond},
 	SessionLock:   {name: "session", grain: time.Second, losesGrants: true},
 	EphemeralNode: {name: "ephemeral", grain: 100 * time.Millisecond},
+	MemoryNode:    {name: "memory", grain: 1, losesGrants: true, losesCounters: true, queues: true, leaves: true},
 }
 
 func (k Kind) String() string { return kinds[k].name }
@@ -53,6 +57,7 @@ func (k *Kind) UnmarshalText(text []byte) error {
 // record is what a node remembers of the key.
 type record struct {
 	owner   uint32 // of the grant that stands, or stood last; zero once released
+	aside   uint32 // the waiter that the key is set aside for instead
 	fence   uint64 // of that grant
 	until   int64  // when it ends, on the node's clock
 	counter uint64 // largest fence or token
@@ -78,6 +83,7 @@ type node struct {
 	inbox     []event
 
 	record
+	queue       []place
 	released    owners
 	born        int64 // on its expiry clock: since when it has lost no grants
 	life        int
@@ -142,6 +148,7 @@ func (n *node) expiryClock() *clock {
 // reply is a node's answer to a request.
 type reply struct {
 	granted     bool
+	queued      bool // refused, and the waiter's place is kept
 	failed      bool // an error: the fences are used up
 	fence       uint64
 	counter     uint64
@@ -227,13 +234,12 @@ func (r *record) lengthen(now int64, ttl time.Duration, rules rules) {
 // handle answers a request at a moment of true time.
 func (n *node) handle(now Time, owner uint32, req *protocol.Request, without Defence) reply {
 	local := n.expiryClock().read(now)
-	wall := n.wall.read(now)
 	before := n.record
 	released := n.released.has(owner) && !without.Has(Tombstones)
 	answer := n.apply(local, owner, released, req, rules{
 		without: without,
 		grain:   int64(kinds[n.kind].grain),
-		horizon: uint64(max(0, wall/1000+redlock.HintHorizon.Microseconds())),
+		horizon: n.horizon(now),
 	})
 	if req.Op == protocol.Release {
 		n.released.add(owner)
@@ -247,14 +253,24 @@ func (n *node) handle(now Time, owner uint32, req *protocol.Request, without Def
 	if n.record != before || req.Op == protocol.Release {
 		n.remember(now)
 	}
+	n.show(now, &answer)
+	return answer
+}
+
+// horizon is the largest hint that the node takes.
+func (n *node) horizon(now Time) uint64 {
+	return uint64(max(0, n.wall.read(now)/1000+redlock.HintHorizon.Microseconds()))
+}
+
+// show adds to an answer what each shows of its node.
+func (n *node) show(now Time, answer *reply) {
 	if kinds[n.kind].byWallClock {
-		answer.clock = wall
+		answer.clock = n.wall.read(now)
 	}
 	if kinds[n.kind].losesGrants {
-		answer.age = max(1, local-n.born)
+		answer.age = max(1, n.expiryClock().read(now)-n.born)
 	}
 	answer.incarnation = n.incarnation
-	return answer
 }
 
 // remembered is how many states of the past a node can be set back by.
@@ -294,6 +310,7 @@ func (n *node) forget(now Time, all bool, ago time.Duration) {
 // noteLoss keeps for the checkers how long somebody may rely on a grant that is
 // lost: a TTL from when it was made or extended, whatever the node's clock does.
 func (n *node) noteLoss(now Time, before record) {
+	n.queue = n.queue[:0] // it lives in memory
 	if n.record == before {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 type picture struct {
 	b      strings.Builder
 	rows   []string
+	bars   []bar
 	times  []Time
 	at     []float64
 	end    Time
@@ -33,20 +34,25 @@ const (
 )
 
 // draw gives the SVG, and the legend of the faults in it.
-func (w *world) draw() (svg string, legend []string) {
-	p := &picture{}
+func (r *Report) draw() (svg string, legend []string) {
+	w, p := r.world, &picture{}
 	p.layOut(w)
-	height := pictureTop + rowHeight*len(p.rows) + 30
-	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %d %d" role="img" xmlns="http://www.w3.org/2000/svg">`, pictureWidth, height)
-	p.b.WriteString(`<title>Who held the lock, and which node had granted to whom, over time</title>` + hatching)
+	height := p.height()
+	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %d %d" width="%d" height="%d" role="img" xmlns="http://www.w3.org/2000/svg">`,
+		pictureWidth, height, pictureWidth, height)
+	fmt.Fprintf(&p.b, `<title>Who held the lock, and which node had granted to whom, over time</title><desc>%s</desc>%s`,
+		html.EscapeString(r.Headline()), hatching)
 	p.grid(height)
-	for i, b := range mergeAsking(w.rec.bars) {
-		if i < drawnBars {
-			p.bar(b)
-		}
+	for _, b := range p.bars {
+		p.bar(b)
 	}
 	p.overlaps(w, height)
-	for _, m := range w.rec.marks {
+	if r.Told() {
+		p.arrows(w.rec, r.slice())
+	}
+	marks := slices.Clone(w.rec.marks)
+	slices.SortStableFunc(marks, func(a, b mark) int { return int(b2u(a.kind == "rejected")) - int(b2u(b.kind == "rejected")) })
+	for _, m := range marks {
 		if text := p.mark(m, height); text != "" {
 			legend = append(legend, text)
 		}
@@ -55,7 +61,36 @@ func (w *world) draw() (svg string, legend []string) {
 	return p.b.String(), legend
 }
 
-const hatching = `<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.2" height="6" class="ink"/></pattern></defs>`
+func (p *picture) height() int { return pictureTop + rowHeight*len(p.rows) + 30 }
+
+// arrows draws the messages of a causal slice: from what made a client, a node or
+// the resource do something to where it did.
+func (p *picture) arrows(rec *recording, story []Note) {
+	for _, n := range story {
+		y2, ok := p.y(n.Who)
+		if !ok {
+			continue
+		}
+		for _, c := range n.Causes {
+			from := &rec.notes[c-1]
+			y1, ok := p.y(from.Who)
+			if !ok || from.Who == n.Who || from.Fault {
+				continue
+			}
+			x1, x2 := p.x(from.At), p.x(n.At)
+			y1, y2 := y1+rowHeight/2, y2+rowHeight/2
+			if y1 < y2 {
+				y1, y2 = y1+9, y2-9
+			} else {
+				y1, y2 = y1-9, y2+9
+			}
+			fmt.Fprintf(&p.b, `<line class="arrow" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" marker-end="url(#tip)"><title>%s %s, so %s %s</title></line>`,
+				x1, y1, x2, y2, html.EscapeString(from.Who), html.EscapeString(from.Text), html.EscapeString(n.Who), html.EscapeString(n.Text))
+		}
+	}
+}
+
+const hatching = `<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.2" height="6" class="ink"/></pattern></defs>`
 
 // layOut finds the rows, and the scale of time.
 func (p *picture) layOut(w *world) {
@@ -67,10 +102,11 @@ func (p *picture) layOut(w *world) {
 	}
 	p.rows = append(p.rows, "store")
 	p.end = 1
+	p.bars = mergeAsking(w.rec.bars)
 	for _, m := range w.rec.marks {
 		p.end = max(p.end, m.at)
 	}
-	for _, b := range w.rec.bars {
+	for _, b := range p.bars {
 		if b.kind == "lease" || b.kind == "asking" {
 			p.end = max(p.end, b.from)
 			if b.to < w.now {
@@ -78,13 +114,20 @@ func (p *picture) layOut(w *world) {
 			}
 		}
 	}
+	if len(w.judge.violations) > 0 { // what comes long after it does not matter
+		p.end = min(p.end, w.judge.violations[len(w.judge.violations)-1].At+2*Time(w.cfg.TTL))
+	}
+	if len(p.bars) > drawnBars {
+		p.end = min(p.end, p.bars[drawnBars].from)
+		p.bars = p.bars[:drawnBars]
+	}
 	p.end += p.end/40 + 1
 	p.times = append(p.times, 0, p.end)
-	for _, b := range w.rec.bars {
+	for _, b := range p.bars {
 		p.times = append(p.times, min(b.from, p.end), min(b.to, p.end))
 	}
 	for _, m := range w.rec.marks {
-		p.times = append(p.times, m.at)
+		p.times = append(p.times, min(m.at, p.end))
 	}
 	slices.Sort(p.times)
 	p.times = slices.Compact(p.times)
@@ -132,7 +175,7 @@ func (p *picture) grid(height int) {
 	}
 	last := -1e9
 	for i, t := range p.times {
-		if p.at[i]-last < 84 && i > 0 {
+		if i > 0 && (p.at[i]-last < 84 || p.at[i] > pictureWidth-60 && p.at[i]-last < 130) {
 			continue
 		}
 		last = p.at[i]
@@ -182,7 +225,7 @@ func (p *picture) bar(b bar) {
 	x1, x2 := p.x(b.from), p.x(min(b.to, p.end))
 	class, label, height := b.kind, b.label, 22.0
 	switch b.kind {
-	case "lease", "grant", "asking":
+	case "lease", "grant", "asking", "aside":
 		class += fmt.Sprintf(" k%d", b.client%clientColours)
 	}
 	switch b.kind {
@@ -190,6 +233,8 @@ func (p *picture) bar(b bar) {
 		label = name("c", b.client) + " " + label
 	case "asking":
 		label, height = "", 8
+	case "aside":
+		height = 12
 	case "pause":
 		label = "paused"
 	case "down":
@@ -203,20 +248,21 @@ func (p *picture) bar(b bar) {
 	}
 	fmt.Fprintf(&p.b, `<g><title>%s %s, %s to %s</title><rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="3"/>`,
 		html.EscapeString(b.kind), html.EscapeString(label), shortTime(b.from), shortTime(min(b.to, p.end)), class, x1, top, max(1.5, x2-x1), height)
-	if b.kind == "asking" || b.kind == "pause" || b.kind == "quarantine" {
+	if b.kind == "asking" || b.kind == "aside" || b.kind == "pause" || b.kind == "quarantine" {
 		fmt.Fprintf(&p.b, `<rect fill="url(#hatch)" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="3"/>`, x1, top, max(1.5, x2-x1), height)
 	}
 	if label != "" && x2-x1 > 7*float64(len(label)) {
-		fmt.Fprintf(&p.b, `<text class="in in-%s" x="%.1f" y="%.1f">%s</text>`, b.kind, x1+5, y+21, html.EscapeString(label))
+		fmt.Fprintf(&p.b, `<text class="in in-%s" x="%.1f" y="%.1f">%s</text>`, b.kind, x1+8, y+21, html.EscapeString(label))
 	}
 	p.b.WriteString("</g>")
 }
 
 // overlaps puts a band where two leases are valid at once.
 func (p *picture) overlaps(w *world, height int) {
-	for i, a := range w.rec.bars {
-		for _, b := range w.rec.bars[i+1:] {
-			if a.kind != "lease" || b.kind != "lease" || a.client == b.client {
+	leases := slices.DeleteFunc(slices.Clone(w.rec.bars), func(b bar) bool { return b.kind != "lease" })
+	for i, a := range leases {
+		for _, b := range leases[i+1:] {
+			if a.client == b.client {
 				continue
 			}
 			if from, to := max(a.from, b.from), min(a.to, b.to); from < to && from < p.end {
@@ -230,6 +276,9 @@ func (p *picture) overlaps(w *world, height int) {
 
 // mark draws a moment, and gives the legend's line of a fault.
 func (p *picture) mark(m mark, height int) (legend string) {
+	if m.at > p.end {
+		return ""
+	}
 	x := p.x(m.at)
 	switch m.kind {
 	case "fault":

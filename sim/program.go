@@ -23,7 +23,15 @@ func (w *world) span(c *client, mean time.Duration) time.Duration {
 // idle lets the program think, and ask again if it wants more.
 func (w *world) idle(c *client) {
 	w.become(c, thinking)
+	w.stopWaiting(c)
 	c.current = nil
+	if c.work.Users > 1 {
+		w.thinkInLine(c)
+		if len(c.line) > 0 {
+			w.user(c, evLock, 0)
+		}
+		return
+	}
 	if c.work.Idle || w.closing || c.work.Times > 0 && c.leases >= c.work.Times {
 		return
 	}
@@ -36,7 +44,7 @@ func (w *world) lock(c *client) {
 		return
 	}
 	c.waiter = protocol.Waiter{Config: c.cfg}
-	c.asked = w.now
+	c.asked, c.place, c.owner = c.stepForward(w.now), place{}, 0
 	w.signal(c.id, "asks")
 	w.begin(c)
 	w.patience(c)
@@ -80,6 +88,7 @@ func (w *world) handover(c *client) {
 		c.wins++
 	}
 	w.become(c, holding)
+	w.stopWaiting(c)
 	w.noteTaken(a)
 	w.checkTaken(a)
 	if c.work.WriteEvery > 0 {
@@ -122,8 +131,7 @@ func (w *world) write(c *client, a *attempt) {
 	w.signal(c.id, "writes")
 	slow := w.stores[c.id].slow
 	w.stats.Writes++
-	w.noteWrite(a, "writes to the resource")
-	w.push(evArrive, c.id, a.id, 0, w.now+Time(w.cfg.Latency)+Time(slow))
+	w.push(evArrive, c.id, a.id, w.noteWrite(a), w.now+Time(w.cfg.Latency)+Time(slow))
 }
 
 // unlock is the program's call of Unlock.
@@ -131,6 +139,9 @@ func (w *world) unlock(c *client) {
 	a := c.current
 	if a.renewing && c.work.ExtendBy > 0 {
 		a.renewing = false
+	}
+	if w.pass(c) || a.over {
+		return
 	}
 	w.become(c, unlocking)
 	w.noteAttempt(a, "unlocks")
@@ -160,8 +171,10 @@ func (w *world) nudge(c *client) {
 	}
 	switch c.state {
 	case thinking:
-		c.gen++
-		w.lock(c)
+		if c.work.Users <= 1 || len(c.line) > 0 {
+			c.gen++
+			w.lock(c)
+		}
 	case waiting:
 		c.gen++
 		w.begin(c)

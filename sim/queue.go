@@ -13,6 +13,7 @@ const (
 	evHandover                      // a lease reaches its user
 	evCheck                         // the holder looks at its lease before it writes
 	evWrite                         // and then writes
+	evJoin                          // a user of a client stands in line
 	evArrive                        // the write arrives at the resource
 	evExtend                        // the user extends
 	evUnlock                        // the user unlocks

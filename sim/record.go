@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/quorumlock/redlock/internal/protocol"
 )
@@ -13,7 +12,10 @@ type recording struct {
 	notes []Note
 	bars  []bar
 	marks []mark
-	last  map[string]int32 // the latest note of each actor; only looked up
+	focus int32 // the first write that a resource without tokens lost data by
+	best  int32 // the write with the largest token
+
+	refusal string // of the first write that a fenced resource refused
 }
 
 // Note is one event in words, and the notes of the events that led to it.
@@ -42,7 +44,7 @@ type mark struct {
 	at    Time
 }
 
-func newRecording() *recording { return &recording{last: map[string]int32{}} }
+func newRecording() *recording { return &recording{} }
 
 // add keeps a note and gives its number; 0 is no note.
 func (w *world) add(who, text string, causes ...int32) int32 {
@@ -54,9 +56,7 @@ func (w *world) add(who, text string, causes ...int32) int32 {
 		}
 	}
 	r.notes = append(r.notes, n)
-	id := int32(len(r.notes))
-	r.last[who] = id
-	return id
+	return int32(len(r.notes))
 }
 
 func (r *recording) open(b bar) int {
@@ -101,12 +101,12 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 	case fresh:
 		text = fmt.Sprintf("grants to %s with fence %s", client, brief(n.fence))
 		if before.owner != 0 && before.owner != m.owner && before.until <= local {
-			text += fmt.Sprintf(", as %s's grant ended %v ago", w.ownerName(before.owner), time.Duration(local-before.until))
+			text += fmt.Sprintf(", as %s's grant ended %s ago", w.ownerName(before.owner), shortTime(Time(local-before.until)))
 		}
 	case n.owner == 0 && before.owner != 0:
 		text = "is free again: " + client + " released"
-	case n.counter != before.counter:
-		text = fmt.Sprintf("stores token %s of %s", brief(n.counter), client)
+	case m.req.Op == protocol.Confirm && m.reply.granted:
+		text = fmt.Sprintf("accepts %s's confirm of token %s", client, brief(m.req.Token))
 	case !m.reply.granted:
 		text = fmt.Sprintf("refuses %s's %s", client, m.req.Op)
 	case m.req.Op == protocol.Extend:
@@ -116,12 +116,25 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 		return
 	}
 	m.note = w.add(who, text, m.note, n.lastEvent)
-	if n.record != *before {
+	if m.reply.granted && (n.owner != before.owner || n.fence != before.fence || n.counter != before.counter) {
 		if n.lastEvent = m.note; n.owner == 0 {
 			n.lastEvent = 0 // of a key that is free nothing matters to the next owner
 		}
 		w.drawGrant(n, fresh, int(m.client))
 	}
+}
+
+// noteAside tells that a key is set aside. What came before does not matter to the
+// waiter.
+func (w *world) noteAside(n *node) {
+	if w.rec == nil {
+		return
+	}
+	p := w.places[n.aside-1]
+	who, client := name("n", n.id), name("c", int(p.client))
+	n.lastEvent = w.add(who, "sets the key aside for "+client)
+	w.rec.shut(n.bar, w.now)
+	n.bar = w.rec.open(bar{row: who, kind: "aside", label: "for " + client, client: int(p.client), from: w.now, to: n.expires(w.now)})
 }
 
 func (w *world) lengthenBar(n *node) {
@@ -170,7 +183,11 @@ func (w *world) noteWon(a *attempt) {
 	}
 	causes := append([]int32{a.note, a.client.note}, a.notes...)
 	a.client.note = 0
-	a.note = w.add(w.label(a), fmt.Sprintf("wins with token %s, valid for %v", brief(a.token), a.until.Sub(w.local(a.client))), causes...)
+	verb := "wins"
+	if a.passed {
+		verb = "goes on for its next user"
+	}
+	a.note = w.add(w.label(a), verb+fmt.Sprintf(" with token %s, valid for %s", brief(a.token), shortTime(Time(a.until.Sub(w.local(a.client))))), causes...)
 }
 
 func (w *world) noteTaken(a *attempt) {
@@ -196,13 +213,18 @@ func (w *world) noteEnd(a *attempt) {
 	w.rec.shut(a.bar, w.now)
 }
 
-func (w *world) noteWrite(a *attempt, text string) {
-	if w.rec != nil {
-		w.noteAttempt(a, text)
+// noteWrite does not add to the attempt's own story: of its writes only those
+// matter that are told of for themselves.
+func (w *world) noteWrite(a *attempt) uint32 {
+	if w.rec == nil {
+		return 0
 	}
+	note := w.add(w.label(a), "writes to the resource", a.note, a.client.note)
+	a.client.note = 0
+	return uint32(note)
 }
 
-func (w *world) noteArrived(a *attempt, accepted bool) {
+func (w *world) noteArrived(a *attempt, written uint32, accepted bool) {
 	if w.rec == nil {
 		return
 	}
@@ -212,7 +234,15 @@ func (w *world) noteArrived(a *attempt, accepted bool) {
 			w.label(a), brief(a.token), brief(w.resource.largest))
 		kind = "rejected"
 	}
-	w.add("store", text, a.note, w.rec.last["store"])
+	id := w.add("store", text, int32(written))
+	switch {
+	case accepted:
+		w.rec.best = id
+	case w.rec.focus == 0:
+		w.rec.focus = id
+		w.rec.refusal = fmt.Sprintf(" (the first %s's, #%s < #%s)", w.label(a), brief(a.token), brief(w.resource.largest))
+		w.rec.notes[id-1].Causes = append(w.rec.notes[id-1].Causes, w.rec.best)
+	}
 	w.rec.marks = append(w.rec.marks, mark{row: "store", kind: kind, label: brief(a.token), at: w.now})
 }
 
@@ -295,6 +325,11 @@ func (w *world) noteViolation(v *Violation, first, second *attempt) int32 {
 	for _, a := range []*attempt{first, second} {
 		if a != nil {
 			causes = append(append(causes, a.note), a.notes...)
+		}
+	}
+	if v.Invariant == Liveness { // the nodes' last doings show what is in the way
+		for i := range w.nodes {
+			causes = append(causes, w.nodes[i].lastEvent)
 		}
 	}
 	w.rec.marks = append(w.rec.marks, mark{row: "faults", kind: "violation", label: v.Text, at: w.now})

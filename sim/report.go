@@ -42,6 +42,8 @@ type Stats struct {
 	GaveUp      int           `json:"gave_up"`
 	Cancelled   int           `json:"cancelled"`
 	Losses      int           `json:"losses"`
+	Calls       int           `json:"calls"`  // of nodes to waiters
+	Passed      int           `json:"passed"` // leases, to the next user of a client
 	Renewals    int           `json:"renewals"`
 	Faults      int           `json:"faults"`
 	Lost        int           `json:"messages_lost"`
@@ -123,15 +125,26 @@ func (r *Report) Broken() *Violation {
 	return nil
 }
 
-// Story is what led to the first breach, in order of time; with no breach, the
-// events of the run. It needs Config.Record.
+// Story is what led to the first breach, in order of time, or with no breach to the
+// first update that was lost without tokens; with neither, the events of the run.
+// It needs Config.Record.
 func (r *Report) Story() []Note {
-	rec := r.world.rec
-	if rec == nil {
+	if r.world.rec == nil {
 		return nil
 	}
-	if v := r.Broken(); v != nil {
-		return rec.slice(v.note)
+	if story := r.slice(); story != nil {
+		return story
 	}
-	return rec.notes
+	return r.world.rec.notes
+}
+
+// Told says that the story is of something that went wrong.
+func (r *Report) Told() bool { return r.world.rec != nil && r.slice() != nil }
+
+// slice is the causal slice of what went wrong.
+func (r *Report) slice() []Note {
+	if v := r.Broken(); v != nil {
+		return r.world.rec.slice(v.note)
+	}
+	return r.world.rec.slice(r.world.rec.focus)
 }

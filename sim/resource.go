@@ -18,14 +18,17 @@ func (w *world) arrived(e event) {
 	}
 	r.unfenced = a.token
 	switch {
+	case a.token < r.largest && w.cfg.Without.Has(FencedResource):
+		w.violate(Fencing, w.attempts[r.by-1], a, "The resource took a write of %s with token %s, after one with token %s",
+			w.label(a), brief(a.token), brief(r.largest))
 	case a.token < r.largest:
 		w.stats.Rejected++
-		w.noteArrived(a, false)
+		w.noteArrived(a, e.b(), false)
 	case a.token == r.largest && r.by != a.id:
-		w.violate(Fencing, w.attempts[r.by-1], a, "two holders wrote with the same token %d", a.token)
+		w.violate(Fencing, w.attempts[r.by-1], a, "two holders wrote with the same token %s", brief(a.token))
 	default:
 		r.largest, r.by = a.token, a.id
 		w.stats.Accepted++
-		w.noteArrived(a, true)
+		w.noteArrived(a, e.b(), true)
 	}
 }

@@ -18,6 +18,7 @@ type Scenario struct {
 	Story  string
 	Config Config
 	Expect Verdict
+	Waits  time.Duration // nobody waits for longer, in the story itself; zero for no bound
 	Twins  []Twin
 }
 
@@ -60,6 +61,7 @@ func Scenarios() []Scenario {
 //	client  c1 hold=30s write=1s times=1
 //	fault   on c1 checks#2 pause c1 for 15s
 //	expect  unsafe without fencing
+//	waits   12s
 //	twin    restart-guard: violated I1
 //
 // Lines that begin with # are comments. World and client settings are those of
@@ -101,12 +103,14 @@ func (s *Scenario) line(word, rest string) (err error) {
 		s.Config.Faults = append(s.Config.Faults, f)
 	case "expect":
 		s.Expect, err = ParseVerdict(rest)
+	case "waits":
+		s.Waits, err = time.ParseDuration(rest)
 	case "twin":
 		var t Twin
 		t, err = parseTwin(rest)
 		s.Twins = append(s.Twins, t)
 	default:
-		err = fmt.Errorf("what is %q? use title, story, world, client, fault, expect or twin", word)
+		err = fmt.Errorf("what is %q? use title, story, world, client, fault, expect, waits or twin", word)
 	}
 	return err
 }
@@ -176,6 +180,7 @@ func (c *Config) set(name, value string) (err error) {
 	}
 	numbers := map[string]*int64{
 		"loss-ppm": &c.LossPPM, "duplicates-ppm": &c.DuplicatesPPM, "rates-ppm": &c.RatesPPM, "drift-ppm": &c.DriftPPM,
+		"deaf-ppm": &c.DeafPPM,
 	}
 	switch {
 	case durations[name] != nil:
@@ -190,10 +195,19 @@ func (c *Config) set(name, value string) (err error) {
 		c.Seed, err = strconv.ParseUint(value, 0, 64)
 	case name == "renew":
 		c.NoRenew = value == "off"
+	case name == "queues":
+		c.NoQueues = value == "off"
+	case name == "strict":
+		c.Strict = value == "on"
+	case name == "handoffs":
+		c.Handoffs, err = strconv.Atoi(value)
 	case name == "alias":
 		c.Alias = value == "on"
 	case name == "young":
 		c.Young = value == "on"
+	case name == "members":
+		p := faultParser{}
+		c.Members, err = p.nodes(value), p.err
 	case name == "kinds":
 		err = c.setKinds(value)
 	default:
@@ -222,6 +236,8 @@ func (w *Work) set(name, value string) (err error) {
 		*durations[name], err = time.ParseDuration(value)
 	case name == "times":
 		w.Times, err = strconv.Atoi(value)
+	case name == "users":
+		w.Users, err = strconv.Atoi(value)
 	case name == "idle":
 		w.Idle = value == "on"
 	default:
@@ -244,6 +260,9 @@ func (s Scenario) Run(record bool) ScenarioResult {
 	cfg.Record = record
 	out := ScenarioResult{Scenario: s, Report: Run(cfg)}
 	out.compare("", out.Report, s.Expect, 0)
+	if longest := out.Report.Stats.LongestWait; s.Waits > 0 && longest > s.Waits {
+		out.Wrong = append(out.Wrong, fmt.Sprintf("somebody waited for %v, expected %v at the most", longest, s.Waits))
+	}
 	for _, t := range s.Twins {
 		twin := cfg
 		twin.Without |= t.Without

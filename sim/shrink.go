@@ -30,6 +30,11 @@ func Shrink(cfg Config) (Shrunk, bool) {
 	}
 	s.invariant, s.beyond = broken.Invariant, broken.Beyond != ""
 	s.best = cfg
+	if cfg.Tape != nil {
+		seeded := cfg
+		seeded.Tape = nil
+		s.try(seeded) // what is left of a run changes less by its seed than by its tape
+	}
 	s.before = len(cfg.Faults) + len(w.kept)
 	s.explicit(w.kept)
 	for range 3 {
@@ -116,6 +121,10 @@ func (s *shrinker) simpler() {
 		func(c *Config) { c.Clients-- },
 		func(c *Config) { c.Clients-- },
 		func(c *Config) { c.Clients-- },
+		func(c *Config) { c.Work.Users, c.Handoffs = 0, 0 },
+		func(c *Config) { c.NoQueues = true },
+		func(c *Config) { c.Strict = false },
+		func(c *Config) { c.DeafPPM = 0 },
 		func(c *Config) { c.Jitter = 0 },
 		func(c *Config) { c.RatesPPM = 0 },
 		func(c *Config) { c.WallSpread = 0 },

@@ -85,9 +85,11 @@ func (s *swarm) work() {
 		}
 		cfg := Draw(seed)
 		cfg.Without = s.cfg.Without
-		r := runCovered(cfg, &coverage)
 		twice := seed%100 == 99
+		cfg.KeepTape = twice
+		r := runCovered(cfg, &coverage)
 		if twice {
+			cfg.Tape = r.Tape()
 			r.compare(runCovered(cfg, &coverage))
 		}
 		s.add(seed, &r, twice)
@@ -146,7 +148,7 @@ func (s *Stats) add(t *Stats) {
 		one int
 	}{
 		{&s.Events, t.Events}, {&s.Acquired, t.Acquired}, {&s.Failed, t.Failed}, {&s.NoQuorum, t.NoQuorum}, {&s.GaveUp, t.GaveUp},
-		{&s.Cancelled, t.Cancelled}, {&s.Losses, t.Losses}, {&s.Renewals, t.Renewals}, {&s.Faults, t.Faults}, {&s.Lost, t.Lost},
+		{&s.Cancelled, t.Cancelled}, {&s.Losses, t.Losses}, {&s.Calls, t.Calls}, {&s.Passed, t.Passed}, {&s.Renewals, t.Renewals}, {&s.Faults, t.Faults}, {&s.Lost, t.Lost},
 		{&s.Barred, t.Barred}, {&s.Writes, t.Writes}, {&s.Accepted, t.Accepted}, {&s.Rejected, t.Rejected}, {&s.LostUpdates, t.LostUpdates},
 	} {
 		*pair.sum += pair.one

@@ -22,10 +22,12 @@ type world struct {
 	blank    []message // not used yet
 	free     []uint32
 	attempts []*attempt
+	places   []place   // by the number of the waiter, from 1
 	fresh    []attempt // not used yet
 	spare    []engine  // of attempts that are finished
 	resource resource
 
+	lists    []list // of nodes, that clients no longer use
 	triggers []trigger
 	marked   []int // faults that wait for a message
 	active   []int // how often each fault is in force
@@ -57,6 +59,7 @@ func newWorld(cfg *Config) *world {
 	w := &world{cfg: cfg, proto: cfg.protocolConfig(), hash: cfg.Seed}
 	links := 2 * cfg.Clients * cfg.Nodes
 	w.choose = newChooser(cfg.Seed, links+cfg.Clients+1, cfg.Bytes)
+	w.choose.tape = tapeOf(cfg)
 	w.links = make([]link, links)
 	w.stores = make([]link, cfg.Clients)
 	w.active = make([]int, len(cfg.Faults))
@@ -106,7 +109,10 @@ func (w *world) makeClients() {
 	w.clients = make([]client, w.cfg.Clients)
 	for i := range w.clients {
 		c := &w.clients[i]
-		c.id, c.cfg, c.work = i, &w.proto, w.cfg.work(i)
+		c.id, c.cfg, c.members, c.work = i, &w.proto, everyNode[:w.cfg.Nodes], w.cfg.work(i)
+		if w.cfg.Members != 0 {
+			w.join(c, w.cfg.Members)
+		}
 		c.rate = w.around(w.cfg.RatesPPM)
 		c.wall = clock{shown: wallOrigin + w.around(int64(w.cfg.WallSpread)), ppm: c.rate}
 		if w.cfg.NoDate {
@@ -123,8 +129,15 @@ func (w *world) boot(c *client) {
 	c.guards = protocol.NewGuards(c.cfg)
 	c.waiter = protocol.Waiter{Config: c.cfg}
 	w.become(c, thinking)
-	if !c.work.Idle && !w.closing {
+	if c.work.Idle || w.closing {
+		return
+	}
+	if c.work.Users <= 1 {
 		w.user(c, evLock, c.work.Start)
+		return
+	}
+	for range c.work.Users {
+		w.push(evJoin, c.id, 0, c.epoch, w.now+Time(c.work.Start))
 	}
 }
 
@@ -215,7 +228,7 @@ func (w *world) stale(c *client, e event) bool {
 	case evAlarm:
 		a := w.attempts[e.a()-1]
 		return a.finished || a.epoch != c.epoch || e.b() != a.alarmGen
-	case evWrite:
+	case evWrite, evJoin:
 		return e.b() != c.epoch
 	}
 	return e.a() != c.gen || e.b() != c.epoch
@@ -225,6 +238,8 @@ func (w *world) program(c *client, e event) {
 	switch e.kind() {
 	case evLock:
 		w.lock(c)
+	case evJoin:
+		w.arriveInLine(c)
 	case evRetry:
 		w.begin(c)
 		w.patience(c)
@@ -259,7 +274,7 @@ func (w *world) afterHealing() {
 		wants := !c.work.Idle && (c.work.Times == 0 || c.leases < c.work.Times)
 		if wants && c.down == 0 && c.wins == 0 {
 			if w.now > w.lateAt {
-				w.violate(Liveness, nil, nil, "%s has not got the lock for %v after all faults ended", name("c", i), time.Duration(w.now-w.healedAt))
+				w.violate(Liveness, nil, nil, "%s has not got the lock for %s after all faults ended", name("c", i), shortTime(w.now-w.healedAt))
 			}
 			return
 		}
@@ -286,6 +301,7 @@ func (w *world) close() {
 	w.closing, w.closedAt = true, w.now
 	for i := range w.clients {
 		c := &w.clients[i]
+		c.line = nil
 		switch {
 		case c.down+c.paused+c.suspended > 0:
 		case c.state == acquiring || c.state == waiting:

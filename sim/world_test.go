@@ -50,12 +50,14 @@ func TestFaultsPrintAndParse(t *testing.T) {
 		"at 0s drift n2 by 20000ppm", "at 1s jump n3 by -10s", "at 0s lose c1->n2#4", "at 0s repeat n2->c1#4 by 3ms",
 		"on c1 takes aim c2 at expiry of c1 by 10µs", "at 0s aim c* at age of n2 by -1ms", "on c* starts evict n*",
 		"at 2s failover n1 losing 300ms", "at 1s slow c1->store by 1m30s", "at 1s hold n1->c* for 1s", "at 1s nudge c2",
+		"on c1 checks#3 clone c1 as c3 for 20s", "at 2s move c2 to n1,n3,n64",
 	} {
 		f, err := ParseFault(line)
 		require.NoError(t, err)
 		require.Equal(t, line, f.String())
 	}
-	for _, line := range []string{"", "at", "at 1s", "at 1s explode c1", "at 1s pause d1", "on c1 sings pause c1", "at 1s pause c1 for ever", "at 1s pause c0"} {
+	for _, line := range []string{"", "at", "at 1s", "at 1s explode c1", "at 1s pause d1", "on c1 sings pause c1", "at 1s pause c1 for ever", "at 1s pause c0",
+		"at 1s move c1 to n65", "at 1s move c1 to n1,c2", "at 1s clone c1 as n2"} {
 		_, err := ParseFault(line)
 		require.Error(t, err, line)
 	}

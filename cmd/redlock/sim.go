@@ -75,7 +75,8 @@ func newSimList() *cobra.Command {
 
 func newSimRun() *cobra.Command {
 	var all, asJSON bool
-	var page, file string
+	var file string
+	var pictures pictureFlags
 	cmd := &cobra.Command{
 		Use:   "run [NAME]",
 		Short: "Tell a story, with and without the defence it is about",
@@ -90,15 +91,40 @@ With --file it reads one of your own; see docs/safety.md for the language.
 			if err != nil {
 				return err
 			}
-			return runStories(cmd.OutOrStdout(), stories, page, asJSON)
+			if len(stories) > 1 && pictures != (pictureFlags{}) {
+				return usageError("--html and --svg are for one story: name it")
+			}
+			return runStories(cmd.OutOrStdout(), stories, pictures, asJSON)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "run all of them")
 	f.StringVar(&file, "file", "", "read the story from `FILE`")
-	f.StringVar(&page, "html", "", "write a page with a picture to `FILE`")
+	pictures.add(cmd)
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// pictureFlags say where a run is shown.
+type pictureFlags struct {
+	page, image string
+}
+
+func (f *pictureFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.page, "html", "", "write a page with a picture to `FILE`")
+	cmd.Flags().StringVar(&f.image, "svg", "", "write the picture alone to `FILE`")
+}
+
+func (f *pictureFlags) write(page, image func(io.Writer) error) error {
+	if f.page != "" {
+		if err := createFile(f.page, page); err != nil {
+			return err
+		}
+	}
+	if f.image != "" {
+		return createFile(f.image, image)
+	}
+	return nil
 }
 
 func chosenStories(args []string, all bool, file string) ([]sim.Scenario, error) {
@@ -127,7 +153,7 @@ func chosenStories(args []string, all bool, file string) ([]sim.Scenario, error)
 	return nil, usageError("there is no story %q: redlock sim list shows them", args[0])
 }
 
-func runStories(out io.Writer, stories []sim.Scenario, page string, asJSON bool) error {
+func runStories(out io.Writer, stories []sim.Scenario, pictures pictureFlags, asJSON bool) error {
 	wrong := 0
 	var replays []sim.Replay
 	for _, s := range stories {
@@ -141,10 +167,8 @@ func runStories(out io.Writer, stories []sim.Scenario, page string, asJSON bool)
 		} else {
 			tellStory(out, &r, len(stories) == 1)
 		}
-		if page != "" {
-			if err := createFile(page, r.WriteHTML); err != nil {
-				return err
-			}
+		if err := pictures.write(r.WriteHTML, r.WriteSVG); err != nil {
+			return err
 		}
 	}
 	if asJSON {
@@ -195,7 +219,7 @@ func brokenBy(r *sim.Report) string {
 // tellRun prints the verdict, what led to it, and the numbers.
 func tellRun(out io.Writer, r *sim.Report) {
 	fmt.Fprintln(out, fold(r.Headline(), 80))
-	if r.Broken() != nil {
+	if r.Told() {
 		for _, n := range r.Story() {
 			fmt.Fprintf(out, "  %12s  %-6s %s\n", n.Time(), n.Who, n.Text)
 		}

@@ -92,7 +92,14 @@ func tellSwarm(out io.Writer, s *sim.SwarmReport, used time.Duration, without st
 	fmt.Fprintf(out, "smaller: redlock sim shrink %s\n", again)
 }
 
+// storeRun writes a run to a file, with its story and its tape.
 func storeRun(path string, r *sim.Report) error {
+	if r.Tape() == nil {
+		cfg := *r.Config
+		cfg.Record = true
+		again := sim.Run(cfg)
+		r = &again
+	}
 	return createFile(path, func(w io.Writer) error { return printJSON(w, r.Replay()) })
 }
 
@@ -238,15 +245,31 @@ something, and shows what each defence is for.
 
 // runFlags name a run: a file that was stored, or a seed of the swarm.
 type runFlags struct {
-	seed    uint64
-	without string
-	page    string
+	seed     uint64
+	without  string
+	pictures pictureFlags
+	asJSON   bool
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Uint64Var(&f.seed, "seed", 0, "the world of that seed of the swarm")
 	cmd.Flags().StringVar(&f.without, "without", "", "leave out `DEFENCES`, by the names that mutants prints")
-	cmd.Flags().StringVar(&f.page, "html", "", "write a page with a picture to `FILE`")
+	f.pictures.add(cmd)
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
+}
+
+// show tells of the run as the flags say.
+func (f *runFlags) show(out io.Writer, r *sim.Report, title string) error {
+	if f.asJSON {
+		if err := printJSON(out, r.Replay()); err != nil {
+			return err
+		}
+	} else {
+		tellRun(out, r)
+	}
+	return f.pictures.write(
+		func(w io.Writer) error { return r.WriteHTML(w, title, "") },
+		func(w io.Writer) error { return r.WriteSVG(w, title) })
 }
 
 // config gives the run, and the hash that it should have, if one is known.
@@ -272,6 +295,9 @@ func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, ha
 	if err != nil {
 		return cfg, "", usageError("%v", err)
 	}
+	if without != 0 {
+		cfg.Tape = nil // other choices come up
+	}
 	cfg.Without |= without
 	return cfg, hash, nil
 }
@@ -295,12 +321,8 @@ the file has, or --hash gives.
 			}
 			cfg.Record = true
 			r := sim.Run(cfg)
-			tellRun(cmd.OutOrStdout(), &r)
-			if f.page != "" {
-				write := func(w io.Writer) error { return r.WriteHTML(w, fmt.Sprintf("Seed %d", cfg.Seed), "") }
-				if err := createFile(f.page, write); err != nil {
-					return err
-				}
+			if err := f.show(cmd.OutOrStdout(), &r, fmt.Sprintf("Seed %d", cfg.Seed)); err != nil {
+				return err
 			}
 			if now := fmt.Sprintf("%016x", r.Hash); hash != "" && hash != now {
 				return &exitError{status: exitNotRepeated, err: fmt.Errorf("the hash is %s, and was %s", now, hash)}
@@ -332,16 +354,14 @@ as the same promise breaks, and tells the story that is left.
 				return usageError("this run breaks no promise: there is nothing to shrink")
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%d of %d faults are needed, and %d of %d events (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
-			for _, fault := range s.Report.Config.Faults {
-				fmt.Fprintf(out, "  fault  %v\n", fault)
-			}
-			tellRun(out, &s.Report)
-			if f.page != "" {
-				write := func(w io.Writer) error { return s.Report.WriteHTML(w, "The smallest run that breaks it", "") }
-				if err := createFile(f.page, write); err != nil {
-					return err
+			if !f.asJSON {
+				fmt.Fprintf(out, "%d of %d faults are needed, and %d of %d events (%d runs)\n", s.After, s.Before, s.Report.Stats.Events, s.Events, s.Runs)
+				for _, fault := range s.Report.Config.Faults {
+					fmt.Fprintf(out, "  fault  %v\n", fault)
 				}
+			}
+			if err := f.show(out, &s.Report, "The smallest run that breaks it"); err != nil {
+				return err
 			}
 			if store != "" {
 				return storeRun(store, &s.Report)

@@ -133,7 +133,11 @@ func (a *Attempt) grantedWhileConfirming(now Instant, node int) {
 	case s.fence == a.token && a.spare == 0, s.fence > a.token && a.cfg.without(NoHigherGrants), a.cfg.without(ConfirmToken):
 		s.stored = true
 	case s.fence <= a.token:
-		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: min(a.token+a.spare, MaxToken)})
+		last := min(a.token+a.spare, MaxToken)
+		if a.cfg.without(StoreSpare) {
+			last = a.token
+		}
+		a.send(now, node, Request{Op: Confirm, Fence: s.fence, Token: last})
 	}
 }
 

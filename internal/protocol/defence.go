@@ -19,6 +19,7 @@ const (
 	ClockGuard                           // a node whose clock leapt is not counted
 	AliasGuard                           // one server under two names votes once
 	OwnTokens                            // each user that a lease is passed to has a token of its own
+	StoreSpare                           // the last of those tokens is stored before the lease is won
 )
 
 func (c *Config) without(d Defence) bool { return c.Without&d != 0 }
