@@ -2,13 +2,15 @@ GO ?= go
 # Pinned: a new version's new checks come when we choose.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help test short lint sim fuzz demo servers
+.PHONY: help test short lint sim fuzz demo peers servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: servers lint ## everything, on real servers, race detector on; what CI runs
 	REDLOCK_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 10m ./...
+	REDLOCK_TEST_REQUIRE=1 $(GO) test -run '^$$' -bench . -benchtime 1x ./bench
+	cd bench/peers && REDLOCK_TEST_REQUIRE=1 $(GO) test -count=1 ./...
 	$(MAKE) --no-print-directory sim
 	$(GO) run ./cmd/redlock demo
 
@@ -19,6 +21,7 @@ lint: ## gofmt, go mod tidy, go vet and staticcheck
 	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
+	cd bench/peers && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
 # Without the race detector, under which the tests of package sim do much less: a
@@ -43,6 +46,9 @@ fuzz: ## look for new inputs for a minute each
 
 demo: ## see it work
 	$(GO) run ./cmd/redlock demo
+
+peers: servers ## measure redlock beside its peers, in about six minutes
+	cd bench/peers && $(GO) run . -json ../results/latest.json -check
 
 # The real servers the tests start, and the C compiler the race detector needs.
 # They are installed where apt and the rights are there; elsewhere the tests say

@@ -283,6 +283,12 @@ var breakages = map[string]breakage{
 			}
 		}
 	}, "6_final/late_acquire 6_final/release_before_acquire_of_a_held_key 6_final/every_released_owner"},
+	"calls whoever came first": {func(w *wrapped) {
+		w.onAcquire = func(req *redlock.AcquireRequest) { req.Place.Since = 1 }
+	}, "queue/oldest_first"},
+	"sets a key aside for ever": {func(w *wrapped) {
+		w.onAcquire = func(req *redlock.AcquireRequest) { req.Place.Hold = 24 * time.Hour }
+	}, "queue/set_aside_and_lapsed"},
 	"release frees foreign grants": {func(w *wrapped) {
 		w.onRelease = func(req *redlock.ReleaseRequest) {
 			if s := w.state(req.Key); s.Held {

@@ -176,8 +176,8 @@ var clockCases = []testCase{
 		}
 		last, start := v.Clock, v.Clock
 		for range 20 {
-			if refusal := c.acquire(key, newOwner(), long, 0); !refusal.Clock.IsZero() {
-				last = c.notBefore(last, refusal.Clock)
+			if v := c.acquire(key, newOwner(), long, 0); v.Granted || !v.Clock.IsZero() {
+				last = c.notBefore(last, v.Clock)
 			}
 			last = c.notBefore(last, c.confirm(key, owner, v.Fence, v.Fence).Clock)
 			last = c.notBefore(last, c.extend(key, owner, v.Fence, long).Clock)

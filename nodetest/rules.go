@@ -92,5 +92,11 @@ var rules = []rule{
 		text: "All methods are safe for concurrent use. Requests of one caller may arrive in any order, " +
 			"late, or twice.",
 		cases: concurrentCases,
+	}, {
+		name: "queue", where: "Waker",
+		text: "Waker is a Node that keeps a queue for each key (see Place) and can tell a waiter that its " +
+			"turn may have come. Both are hints: they may be late, missing or spurious, so that waiters " +
+			"ask by themselves now and then.",
+		cases: queueCases,
 	},
 }

@@ -58,6 +58,9 @@ func (s *stream) dial() (*link, error) {
 	err := s.handshake(ctx, l)
 	if err == nil {
 		l.raw, l.reader = raw, bufio.NewReaderSize(raw, streamBuffer)
+		if tcp, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
+			_ = tcp.SetWriteBuffer(4 * maxFlying) // a write shall not wait for a server that does not read
+		}
 		err = s.subscribe(l)
 	}
 	if err != nil {

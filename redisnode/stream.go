@@ -33,8 +33,12 @@ const (
 
 	// maxBatch bounds the calls of one write, and maxFlying the bytes that are not
 	// answered. A connection takes so much without delay, also if nobody reads.
-	maxBatch  = 64
+	maxBatch  = 256
 	maxFlying = 1 << 16
+
+	// smallBatch is of how many bytes the round trip tells of the way rather than
+	// of the server's work.
+	smallBatch = 2048
 
 	streamBuffer = 1 << 16
 )
@@ -95,7 +99,7 @@ type stream struct {
 	down     error         // why there is none, once that is known
 	overdue  error         // why the connection was given up, if it was
 	written  time.Duration // local instant of the latest write
-	distance time.Duration // the shortest round trip seen lately
+	distance distance
 
 	// Of whoever writes.
 	batch []waiting
@@ -107,6 +111,33 @@ type stream struct {
 	channel string // on which waiters of this stream are called, behind the node's prefix
 	wakesMu sync.Mutex
 	wakes   map[string]func() // by waiter
+}
+
+// distance is how long the way to a server is, by the shortest of the latest round
+// trips: the others were kept waiting by something.
+type distance struct {
+	latest, before time.Duration // the shortest of so many, and of as many before; 0 for none
+	n              int
+}
+
+func (d *distance) add(roundTrip time.Duration) {
+	const many = 256
+	if d.n == many {
+		d.latest, d.before, d.n = 0, d.latest, 0
+	}
+	if d.n == 0 || roundTrip < d.latest {
+		d.latest = max(1, roundTrip)
+	}
+	d.n++
+}
+
+// far says that requests had better not wait for answers to those before them.
+func (d *distance) far() bool {
+	shortest := d.latest
+	if d.before != 0 && (shortest == 0 || d.before < shortest) {
+		shortest = d.before
+	}
+	return shortest == 0 || shortest >= farAway
 }
 
 // connection is how the server knows one.
@@ -175,7 +206,7 @@ func (s *stream) mayFlush() bool {
 
 func (s *stream) writable() bool {
 	return s.link != nil && len(s.queue) > 0 &&
-		(s.unanswered() == 0 || s.distance >= farAway && s.flying < maxFlying)
+		(s.unanswered() == 0 || s.distance.far() && s.flying < maxFlying)
 }
 
 // flush writes what may be written.
@@ -290,7 +321,7 @@ func (s *stream) serve(connected func()) error {
 		s.mu.Unlock()
 		return errClosed
 	}
-	s.link, s.down, s.distance = link, nil, time.Hour
+	s.link, s.down, s.distance = link, nil, distance{}
 	flush := s.mayFlush()
 	s.mu.Unlock()
 	connected()
@@ -351,9 +382,10 @@ func (s *stream) settle(b *received) {
 	s.next += b.answered
 	s.queue = append(s.queue, b.again...)
 	if b.answered > 0 && s.unanswered() == 0 {
+		if s.flying < smallBatch {
+			s.distance.add(b.at - s.written)
+		}
 		s.flying = 0
-		// The way may have become longer for good.
-		s.distance = min(s.distance+s.distance/64, b.at-s.written)
 	}
 	flush := s.mayFlush()
 	s.mu.Unlock()

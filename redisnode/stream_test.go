@@ -36,7 +36,7 @@ func (n submitting) call(ctx context.Context, c redlock.Call) (redlock.Vote, err
 }
 
 func (n submitting) Acquire(ctx context.Context, r redlock.AcquireRequest) (redlock.Vote, error) {
-	return n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: r.Key, Owner: r.Owner, TTL: r.TTL, Hint: r.Hint})
+	return n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: r.Key, Owner: r.Owner, TTL: r.TTL, Hint: r.Hint, Place: r.Place})
 }
 
 func (n submitting) Confirm(ctx context.Context, r redlock.ConfirmRequest) (redlock.Vote, error) {
@@ -48,7 +48,7 @@ func (n submitting) Extend(ctx context.Context, r redlock.ExtendRequest) (redloc
 }
 
 func (n submitting) Release(ctx context.Context, r redlock.ReleaseRequest) error {
-	_, err := n.call(ctx, redlock.Call{Op: redlock.OpRelease, Key: r.Key, Owner: r.Owner})
+	_, err := n.call(ctx, redlock.Call{Op: redlock.OpRelease, Key: r.Key, Owner: r.Owner, Wake: true})
 	return err
 }
 

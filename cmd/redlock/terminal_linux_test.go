@@ -149,3 +149,13 @@ func TestPipelineSharesTheTerminal(t *testing.T) {
 	s.types("again\r")
 	s.shows("asked-again")
 }
+
+// The bar is drawn while the measuring goes on, and is gone when the report comes.
+func TestBenchDrawsItsProgress(t *testing.T) {
+	s := startShell(t)
+	s.types("redlock bench --for 500ms\n")
+	s.shows(" %  ")
+	s.shows("locks  p50 ")
+	s.shows("\r\x1b[K")
+	s.shows("Nothing is left locked.")
+}

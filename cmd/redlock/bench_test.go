@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestBench(t *testing.T) {
+	memory(t, "a", "b", "c")
+	page := filepath.Join(t.TempDir(), "bench.html")
+	status, out, errs := here(t, "bench", "--for", "1m", "--count", "200", "--concurrency", "4", "--html", page)
+	require.Equal(t, 0, status, errs)
+	assert.Empty(t, errs, "nothing is drawn where there is no terminal")
+	assert.Regexp(t, `^200 locks in .* on 3 nodes with 4 workers and 4 keys`, out)
+	for _, want := range []string{"2 of 3 nodes granted", "decides", "Lock took", "The node timeout of 250 ms", "Nothing is left locked."} {
+		assert.Contains(t, out, want)
+	}
+	written, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Contains(t, string(written), "redlock bench --for 1m0s --concurrency 4 --keys 4 --count 200")
+
+	status, out, _ = here(t, "bench", "--count", "20", "--json")
+	require.Equal(t, 0, status)
+	var report struct {
+		Locks int
+		Lock  struct {
+			P99 float64 `json:"p99_ms"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	assert.Equal(t, 20, report.Locks)
+	assert.Positive(t, report.Lock.P99)
+}
+
+func TestBenchRefuses(t *testing.T) {
+	memory(t, "a")
+	for _, args := range [][]string{
+		{"--for", "0s"}, {"--concurrency", "0"}, {"--keys", "20000"}, {"--count", "-1"}, {"--prefix", ""}, {"key"},
+	} {
+		status, out, errs := here(t, append([]string{"bench"}, args...)...)
+		assert.Equal(t, exitUsage, status, "%v", args)
+		assert.Empty(t, out)
+		assert.Contains(t, errs, "redlock bench --help")
+	}
+}
+
+func TestBenchWithoutAQuorum(t *testing.T) {
+	status, _, errs := here(t, "bench", "-n", "redis://127.0.0.1:1")
+	assert.Equal(t, exitNoQuorum, status)
+	assert.Contains(t, errs, "no quorum")
+}
+
+// Ctrl-C ends the measuring, not the cleaning up.
+func TestBenchInterrupted(t *testing.T) {
+	c := startCluster(t, 3)
+	p := start(t, c.nodes(), "bench", "--for", "10m", "--concurrency", "16")
+	client := redis.NewClient(&redis.Options{Addr: c[0].Addr()})
+	defer client.Close()
+	p.eventually("nothing was locked", func() bool {
+		n, err := client.DBSize(context.Background()).Result()
+		return err == nil && n > 50 // well beyond what the warming up leaves
+	})
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	assert.Equal(t, exitSignal+2, p.status())
+	assert.Contains(t, p.stdout.String(), "; interrupted.")
+	assert.Contains(t, p.stdout.String(), "Nothing is left locked.")
+	assert.Empty(t, c.locks(t))
+}
