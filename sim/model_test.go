@@ -43,6 +43,7 @@ type model struct {
 	kind   Kind
 	keys   map[string]*node
 	owners []string
+	wakes  map[uint32]func() // by the number of a waiter, which are owners too
 	frozen bool
 	lives  int
 	lost   Time
@@ -104,18 +105,67 @@ func (m *model) id(owner string) uint32 {
 	return uint32(len(m.owners))
 }
 
-func (m *model) ask(ctx context.Context, key, owner string, req protocol.Request) (redlock.Vote, error) {
+var _ redlock.Waker = (*model)(nil)
+
+// Watch implements redlock.Waker; nodes that keep no queues never call.
+func (m *model) Watch(key, waiter string, wake func()) (stop func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := m.id(waiter)
+	if m.wakes == nil {
+		m.wakes = map[uint32]func(){}
+	}
+	m.wakes[id] = wake
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.wakes, id)
+		if n := m.keys[key]; n != nil && kinds[m.kind].leaves {
+			m.call(n, n.makeWay(m.time.now, id, stays))
+		}
+	}
+}
+
+// stays says of every waiter that its process is connected.
+func stays(*node, place) bool { return true }
+
+// call wakes a waiter, or hears that it waits no longer and goes on to the next.
+func (m *model) call(n *node, p place) {
+	for p.waiter != 0 {
+		if wake := m.wakes[p.waiter]; wake != nil {
+			wake()
+			return
+		}
+		p = n.makeWay(m.time.now, p.waiter, stays)
+	}
+}
+
+// attend has the node answer, with its queue if it keeps one.
+func (m *model) attend(n *node, owner uint32, req *protocol.Request, p redlock.Place) reply {
+	if !kinds[m.kind].queues {
+		return n.handle(m.time.now, owner, req, 0)
+	}
+	at := place{since: int64(p.Since), hold: p.Hold}
+	if p.Waiter != "" {
+		at.waiter = m.id(p.Waiter)
+	}
+	answer, next := n.attend(m.time.now, owner, req, at, 0, stays)
+	m.call(n, next)
+	return answer
+}
+
+func (m *model) ask(ctx context.Context, key, owner string, req protocol.Request, p redlock.Place) (redlock.Vote, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, err := m.node(ctx, key)
 	if err != nil {
 		return redlock.Vote{}, err
 	}
-	r := n.handle(m.time.now, m.id(owner), &req, 0)
+	r := m.attend(n, m.id(owner), &req, p)
 	if r.failed {
 		return redlock.Vote{}, errors.New("the fences are used up")
 	}
-	v := redlock.Vote{Granted: r.granted, Counter: r.counter, Remaining: time.Duration(r.remaining), Incarnation: r.incarnation, Age: time.Duration(r.age)}
+	v := redlock.Vote{Granted: r.granted, Counter: r.counter, Queued: r.queued, Remaining: time.Duration(r.remaining), Incarnation: r.incarnation, Age: time.Duration(r.age)}
 	if r.granted && req.Op != protocol.Release {
 		v.Fence = n.fence
 	}
@@ -131,19 +181,19 @@ func (m *model) ask(ctx context.Context, key, owner string, req protocol.Request
 func (m *model) Name() string { return "model" }
 
 func (m *model) Acquire(ctx context.Context, r redlock.AcquireRequest) (redlock.Vote, error) {
-	return m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Acquire, TTL: r.TTL, Hint: r.Hint})
+	return m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Acquire, TTL: r.TTL, Hint: r.Hint}, r.Place)
 }
 
 func (m *model) Confirm(ctx context.Context, r redlock.ConfirmRequest) (redlock.Vote, error) {
-	return m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Confirm, Fence: r.Fence, Token: r.Token})
+	return m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Confirm, Fence: r.Fence, Token: r.Token}, redlock.Place{})
 }
 
 func (m *model) Extend(ctx context.Context, r redlock.ExtendRequest) (redlock.Vote, error) {
-	return m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Extend, Fence: r.Fence, TTL: r.TTL})
+	return m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Extend, Fence: r.Fence, TTL: r.TTL}, redlock.Place{})
 }
 
 func (m *model) Release(ctx context.Context, r redlock.ReleaseRequest) error {
-	_, err := m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Release})
+	_, err := m.ask(ctx, r.Key, r.Owner, protocol.Request{Op: protocol.Release, Wake: true}, redlock.Place{})
 	return err
 }
 
