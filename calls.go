@@ -45,8 +45,11 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 		TTL: req.TTL, Hint: req.Hint, Fence: req.Fence, Token: req.Token,
 		Timeout: a.cfg.NodeTimeout, Done: c.done,
 	}}
-	if req.Queue || req.Op == protocol.Release {
+	if req.First || req.Op == protocol.Release {
 		call.Place = a.place
+	}
+	if !req.Queue {
+		call.Place.Hold = 0
 	}
 	// Nothing is acquired after a release, and what heals a lease may come behind
 	// a release that somebody else forced.

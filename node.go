@@ -81,8 +81,8 @@ type AcquireRequest struct {
 	TTL   time.Duration // the grant must last at least so long
 	Hint  uint64        // the fence should be at least this large
 
-	// Place, if its Waiter is not empty, asks a node that refuses to keep a
-	// place in the key's queue. See Waker.
+	// Place, if its Waiter is not empty, asks for what is set aside for that
+	// waiter, and a node that refuses to keep a place in the key's queue. See Waker.
 	Place Place
 }
 
@@ -97,7 +97,7 @@ type AcquireRequest struct {
 type Place struct {
 	Waiter string        // WaiterLength hexadecimal digits, of one waiting caller, over all its attempts
 	Since  uint64        // when it began to wait, by its wall clock in microseconds since 1970
-	Hold   time.Duration // how long a freed key is set aside for it
+	Hold   time.Duration // how long a freed key is set aside for it; zero gives the place up, but takes what was set aside
 }
 
 // WaiterLength is how long the id of a waiter is.

@@ -82,7 +82,7 @@ func (w *waiting) listen() time.Duration {
 
 // begin readies for an attempt and says whether it shall ask for places.
 func (w *waiting) begin() (bool, error) {
-	w.listen() // calls from before are of no use any more
+	w.listen()
 	queue := w.waiter.Begin(w.locker.group.lines.isContended(w.key, w.locker.group.now()))
 	if !queue {
 		return false, nil
@@ -95,10 +95,11 @@ func (w *waiting) pause(ctx context.Context, d time.Duration, last error) error 
 	g := w.locker.group
 	end := g.clock.Now() + d
 	for {
+		now := g.clock.Now()
 		if called := w.listen(); called >= 0 {
-			end = min(end, g.clock.Now()+called)
+			end = min(end, now+called)
 		}
-		left := end - g.clock.Now()
+		left := end - now
 		if left <= 0 {
 			return ctx.Err()
 		}

@@ -161,6 +161,10 @@ func (r *record) enqueue(p redlock.Place) bool {
 	if p.Waiter == "" {
 		return false
 	}
+	if p.Hold == 0 {
+		r.queue = slices.DeleteFunc(r.queue, func(q redlock.Place) bool { return q.Waiter == p.Waiter })
+		return false
+	}
 	for _, q := range r.queue {
 		if q.Waiter == p.Waiter {
 			return true

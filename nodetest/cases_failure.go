@@ -151,6 +151,9 @@ var honestCases = []testCase{
 		key, owner := c.newKey(), newOwner()
 		v := c.granted(key, owner, long)
 		c.oneLife(v, c.everyVote(key, owner, v.Fence))
+		c.release(key, newOwner())
+		c.release(key, owner)
+		c.oneLife(v, c.everyVote(key, newOwner(), v.Fence))
 	}},
 }
 

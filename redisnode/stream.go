@@ -433,7 +433,7 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 		b.again = append(b.again, w)
 	case w.how == byDigest || w.how == byText || w.how == toSettle:
 		s.remaining(&a, b.at)
-		s.node.finish(w.call, a, s.identify(w, a, b), err)
+		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
 	}
 	return nil
 }
@@ -472,7 +472,7 @@ func (s *stream) readClock(r *bufio.Reader, b *received) error {
 	}
 	for _, w := range b.granted {
 		a := answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}
-		s.node.finish(w.call, a, s.identify(w, a, b), err)
+		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
 	}
 	if err == nil {
 		s.remaining(&answer{clock: at}, b.at)
@@ -493,9 +493,10 @@ func (s *stream) remaining(a *answer, now time.Duration) {
 	}
 }
 
-func (s *stream) identify(w waiting, a answer, b *received) identified {
+// identify tells who answered a call. Behind a proxy each vote says it.
+func (s *stream) identify(w waiting, a answer, b *received, err error) identified {
 	sent := b.nodes - (b.at - w.sent)
-	if a.server.uptime >= 0 || a.server.runID != "" {
+	if s.proxied && err == nil && w.call.Op != redlock.OpRelease {
 		return s.identity.learn(a.server, 0, sent, b.nodes)
 	}
 	return s.identity.onStream(sent, b.nodes)

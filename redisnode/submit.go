@@ -186,6 +186,9 @@ func appendPlace(b []byte, p redlock.Place, channel string) []byte {
 		return appendBulk(appendBulk(b, ""), "")
 	}
 	b = appendBulk(b, p.Waiter)
+	if p.Hold == 0 {
+		return appendBulk(b, "")
+	}
 	var buf [128]byte
 	place := append(buf[:0], '|')
 	place = append(strconv.AppendUint(place, p.Since, 10), ';')

@@ -151,8 +151,9 @@ func (w *world) begin(c *client) {
 		wall = 0
 	}
 	w.noteAttempt(a, "asks the nodes")
-	a.waiter = w.takePlace(c)
-	w.step(a, protocol.Input{Kind: protocol.Start, TTL: w.cfg.TTL, Hint: c.waiter.Hint(wall), Queue: a.waiter != 0, Spare: w.wants(c)})
+	waiter, queue := w.takePlace(c)
+	a.waiter = waiter
+	w.step(a, protocol.Input{Kind: protocol.Start, TTL: w.cfg.TTL, Hint: c.waiter.Hint(wall), Queue: queue, Spare: w.wants(c)})
 	w.signal(c.id, "starts")
 }
 
@@ -226,7 +227,7 @@ func (w *world) send(a *attempt, node int, req protocol.Request) {
 	}
 	i, m := w.newMessage()
 	*m = message{req: req, owner: a.owner, attempt: a.id, client: int16(c.id), node: int16(c.members[node]), epoch: c.epoch, note: a.note}
-	if req.Queue {
+	if req.First {
 		m.waiter = a.waiter
 	}
 	w.transmit(i)

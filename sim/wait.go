@@ -68,6 +68,10 @@ func (n *node) enqueue(p place) bool {
 	if p.waiter == 0 {
 		return false
 	}
+	if p.hold == 0 {
+		n.queue = slices.DeleteFunc(n.queue, func(q place) bool { return q.waiter == p.waiter })
+		return false
+	}
 	behind := len(n.queue)
 	for i, q := range n.queue {
 		if q.waiter == p.waiter {
@@ -110,6 +114,9 @@ func (w *world) handle(n *node, m *message) (next place) {
 	var p place
 	if m.waiter != 0 {
 		p = w.places[m.waiter-1]
+		if !m.req.Queue {
+			p.hold = 0
+		}
 	}
 	m.reply, next = n.attend(w.now, m.owner, &m.req, p, w.cfg.Without, w.listens)
 	return next
@@ -190,17 +197,17 @@ func (w *world) retry(c *client, in time.Duration) {
 }
 
 // takePlace readies a caller to wait in the nodes' queues, if it is to, and gives
-// the name that it waits by.
-func (w *world) takePlace(c *client) uint32 {
+// the name that it waits by, if it has one.
+func (w *world) takePlace(c *client) (waiter uint32, queue bool) {
 	now := w.local(c)
 	lately := c.contended != 0 && now.Sub(c.contended) <= time.Second
 	if !c.waiter.Begin(lately) {
-		return 0
+		return c.place.waiter, false
 	}
 	if c.place.waiter == 0 {
 		c.place = place{waiter: uint32(len(w.places) + 1), since: max(1, c.wall.read(w.now)/1000), hold: c.cfg.Hold(), client: int16(c.id)}
 		w.places = append(w.places, c.place)
 		w.signal(c.id, "queues")
 	}
-	return c.place.waiter
+	return c.place.waiter, true
 }

@@ -20,18 +20,19 @@ type Waiter struct {
 	outage    bool
 	since     Instant // the outage began
 	contended bool    // others had the key
-	roundTrip time.Duration
-	queued    uint64 // nodes that keep the waiter's place
-	woken     uint64 // nodes that called since the latest attempt began
+	queued    uint64  // nodes that keep the waiter's place
+	woken     uint64  // nodes that called since the latest attempt began
 }
 
 // Begin is called before each attempt. It says whether nodes that refuse shall
 // keep the waiter's place: not before others are known to want the key, as it
-// makes the nodes work more.
+// makes the nodes work more; and not once enough nodes called, since the attempt
+// will most likely win, and would leave places behind that nobody waits at.
 func (w *Waiter) Begin(contended bool) (queue bool) {
-	w.woken = 0
 	w.contended = w.contended || contended
-	return w.contended && w.Config.Queues
+	queue = w.contended && w.Config.Queues && !w.called()
+	w.woken = 0
+	return queue
 }
 
 // Hint is the hint for the next attempt: above every counter seen so far, and
@@ -53,7 +54,7 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 	} else if !w.outlasts(now, f) {
 		return 0, false
 	}
-	w.roundTrip, w.queued = f.Elapsed, f.Queued
+	w.queued = f.Queued
 	w.tries++
 	switch {
 	case w.Config.Queues && f.Reason == Contended && !w.contended:
@@ -79,17 +80,22 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 }
 
 // Woken is told of a node's call, at any time. It says after how long at the
-// latest the next attempt shall begin, if that is certain by now.
+// latest the next attempt shall begin.
 //
-// Fewer nodes than a quorum may have set the key aside because the others have
-// not heard of the release yet, or because another waiter is older there. After
-// a few round trips an attempt tells.
+// Fewer nodes than a quorum call where another waiter is older on the others, or
+// has won already on those: an attempt at once would fail, and only keep the nodes
+// busy. But a call may have got lost, or a node its queue, so one is made while the
+// key is still set aside.
+//
+// Where waiters got some nodes each, all give them up, and the oldest is first in
+// the queues of all that it had not got itself: these are a quorum, since it had
+// none. So it is called, and age settles it in two round trips.
 func (w *Waiter) Woken(node int) time.Duration {
 	w.woken |= 1 << node
 	if w.called() {
 		return 0
 	}
-	return 4 * w.floor(w.roundTrip)
+	return w.Config.Hold() / 2
 }
 
 // called says that enough nodes called for an attempt to win: a quorum, or all

@@ -187,10 +187,11 @@ func TestAWaiterSleepsUntilAQuorumCalls(t *testing.T) {
 	assert.GreaterOrEqual(t, wait, w.Config.RetryMax)
 	assert.Positive(t, w.Woken(0), "the others may not know yet")
 	assert.Positive(t, w.Woken(0), "a node calls twice")
-	assert.Positive(t, w.Woken(3))
+	assert.Less(t, w.Woken(3), w.Config.Hold(), "while it is still set aside")
 	assert.Zero(t, w.Woken(4))
-	w.Begin(false)
+	assert.False(t, w.Begin(false), "it will win, and leaves no places behind")
 	assert.Positive(t, w.Woken(4), "an attempt uses the calls up")
+	assert.True(t, w.Begin(false))
 }
 
 func TestACallDuringAnAttemptIsNotLost(t *testing.T) {
@@ -211,7 +212,7 @@ func TestFewQueuesDoNotKeepAWaiterFromAsking(t *testing.T) {
 	f.Queued = 0b00011
 	wait, _ := w.Next(0, f, 0)
 	assert.LessOrEqual(t, wait, 4*time.Millisecond, "backoff as where there is no queue")
-	w.Woken(0)
+	assert.Positive(t, w.Woken(0))
 	assert.Zero(t, w.Woken(1), "all that could call have")
 }
 

@@ -1,6 +1,7 @@
 -- ARGV: 2 owner, 3 ttl_ms, 4 hint, 5 retention_ms, 6 whether the owner may have
 -- released before ('1'), or not (''), or holds the lock by a native grant whose
--- fence was not above the counter ('settle'), 7 waiter, 8 its place in the queue, 9 the owner in parts
+-- fence was not above the counter ('settle'), 7 waiter, 8 the place that it wants in the queue
+-- (or ''), 9 the owner in parts
 local owner, ttl_ms, retention_ms, waiter = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7]
 read_lock()
 
@@ -20,11 +21,19 @@ end
 
 local mine = lock and (settle and is_of(owner, ARGV[9]) or lock.set_aside and lock.owner == '~' .. waiter)
 if lock and not mine then
-  if waiter == '' or lock.fence == 0 and not lock.set_aside then
+  local known = waiter ~= '' and string.find(lock.queue, waiter, 1, true)
+  if ARGV[8] == '' then
+    if known then -- it will most likely win, and wait no more
+      local rest = string.gsub(lock.queue, '|[^|]*;' .. waiter, '')
+      redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, lock.counter, lock.ends, rest), 'KEEPTTL')
+    end
     return no(0)
   end
-  if string.find(lock.queue, waiter, 1, true) then
+  if known then
     return no(1)
+  end
+  if lock.fence == 0 and not lock.set_aside then
+    return no(0) -- somebody's own data
   end
   if #lock.queue > 8000 then
     return no(0) -- whoever comes now asks now and then
