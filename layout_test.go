@@ -37,7 +37,8 @@ func TestImportsPointToTheCore(t *testing.T) {
 	may := map[string][]string{
 		"":                    {"internal/protocol"},
 		"internal/protocol":   {},
-		"internal/testserver": {},
+		"internal/server":     {},
+		"internal/testserver": {"internal/server"},
 		"memnode":             {""},
 		"nodetest":            {""},
 		"redisnode":           {""},
@@ -71,8 +72,8 @@ func TestTimeAndChanceAreInjected(t *testing.T) {
 		"context": {"WithTimeout", "WithTimeoutCause", "WithDeadline", "WithDeadlineCause"},
 	}
 	for file, tree := range shippedFiles(t) {
-		if file == "clock.go" || strings.HasPrefix(file, "nodetest/") || strings.HasPrefix(file, "internal/testserver/") {
-			continue // nodetest and testserver are for tests on real servers
+		if file == "clock.go" || strings.HasPrefix(file, "nodetest/") || strings.HasPrefix(file, "internal/server/") {
+			continue // nodetest is for tests on real servers, and internal/server runs them
 		}
 		for _, imported := range tree.Imports {
 			name, err := strconv.Unquote(imported.Path.Value)
