@@ -216,7 +216,7 @@ func (p *picture) bar(b bar) {
 func (p *picture) overlaps(w *world, height int) {
 	for i, a := range w.rec.bars {
 		for _, b := range w.rec.bars[i+1:] {
-			if a.kind != "lease" || b.kind != "lease" || a.client == b.client {
+			if a.kind != "lease" || b.kind != "lease" {
 				continue
 			}
 			if from, to := max(a.from, b.from), min(a.to, b.to); from < to && from < p.end {

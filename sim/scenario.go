@@ -2,6 +2,7 @@ package sim
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -19,6 +20,15 @@ type Scenario struct {
 	Config Config
 	Expect Verdict
 	Twins  []Twin
+	Real   []Real
+	Scale  int // real runs are so many times shorter; 0 is 1
+}
+
+// Real is a quorum of real servers that a story can be told on as well, by
+// sim/chaos.
+type Real struct {
+	Quorum string // such as "redis" or "mixed"
+	Expect Verdict
 }
 
 // Twin is the same story without a defence.
@@ -61,9 +71,13 @@ func Scenarios() []Scenario {
 //	fault   on c1 checks#2 pause c1 for 15s
 //	expect  unsafe without fencing
 //	twin    restart-guard: violated I1
+//	real    redis mixed scale=8
+//	real    zk: safe
 //
 // Lines that begin with # are comments. World and client settings are those of
-// Config and Work; what they leave out has its default.
+// Config and Work; what they leave out has its default. Lines with real come last:
+// they name the quorums of real servers that sim/chaos tells the story on, how many
+// times shorter, and the verdict if it is another there.
 func ParseScenario(name, text string) (Scenario, error) {
 	s := Scenario{Name: name, Config: Config{Name: name, Seed: 1, HealAt: time.Minute}}
 	for i, line := range strings.Split(text, "\n") {
@@ -101,12 +115,14 @@ func (s *Scenario) line(word, rest string) (err error) {
 		s.Config.Faults = append(s.Config.Faults, f)
 	case "expect":
 		s.Expect, err = ParseVerdict(rest)
+	case "real":
+		err = s.real(rest)
 	case "twin":
 		var t Twin
 		t, err = parseTwin(rest)
 		s.Twins = append(s.Twins, t)
 	default:
-		err = fmt.Errorf("what is %q? use title, story, world, client, fault, expect or twin", word)
+		err = fmt.Errorf("what is %q? use title, story, world, client, fault, expect, twin or real", word)
 	}
 	return err
 }
@@ -131,6 +147,29 @@ func (s *Scenario) client(text string) error {
 		s.Config.Plans = append(s.Config.Plans, s.Config.Work)
 	}
 	s.Config.Plans[index] = w
+	return nil
+}
+
+func (s *Scenario) real(text string) (err error) {
+	names, verdict, found := strings.Cut(text, ":")
+	expect := s.Expect
+	if found {
+		if expect, err = ParseVerdict(strings.TrimSpace(verdict)); err != nil {
+			return err
+		}
+	}
+	if expect == 0 {
+		return errors.New("expect comes before real")
+	}
+	for word := range strings.FieldsSeq(names) {
+		if scale, ok := strings.CutPrefix(word, "scale="); ok {
+			if s.Scale, err = strconv.Atoi(scale); err != nil || s.Scale < 1 {
+				return fmt.Errorf("%q is no scale", word)
+			}
+			continue
+		}
+		s.Real = append(s.Real, Real{Quorum: word, Expect: expect})
+	}
 	return nil
 }
 
