@@ -38,6 +38,43 @@ func (r *Report) WriteHTML(out io.Writer, title, command string) error {
 	return end(b, out)
 }
 
+// Panel is one section of a page: a run, and what else there is to say of it.
+type Panel struct {
+	Heading string
+	Report  *Report  // its picture and its story; nil for none
+	Command string   // that does it again
+	Lines   []string // figures, in words
+	Figure  string   // SVG, which is put in as it is
+}
+
+// WritePage writes a page of several panels; see ScenarioResult.WriteHTML. A Figure
+// has the classes of the pictures, and those of lines: l0 to l5.
+func WritePage(out io.Writer, title, story string, panels []Panel) error {
+	b := &strings.Builder{}
+	begin(b, title)
+	fmt.Fprintf(b, `<p class="story">%s</p>`, html.EscapeString(story))
+	for _, p := range panels {
+		if p.Report != nil {
+			p.Report.panel(b, p.Heading, p.Command)
+		}
+		if p.Report != nil && p.Figure == "" && len(p.Lines) == 0 {
+			continue
+		}
+		b.WriteString(`<section>`)
+		if p.Report == nil {
+			fmt.Fprintf(b, `<h2>%s</h2>`, html.EscapeString(p.Heading))
+		}
+		if p.Figure != "" {
+			fmt.Fprintf(b, `<div class="picture">%s</div>`, p.Figure)
+		}
+		for _, line := range p.Lines {
+			fmt.Fprintf(b, `<p class="numbers">%s</p>`, html.EscapeString(line))
+		}
+		b.WriteString(`</section>`)
+	}
+	return end(b, out)
+}
+
 // textOf is a defence in words.
 func textOf(d Defence) string {
 	var texts []string
@@ -150,6 +187,7 @@ main{max-width:1180px;margin:0 auto;padding:24px 16px 48px}h1{font-size:1.6rem;l
 .picture{overflow-x:auto}svg{display:block;min-width:760px;width:100%;height:auto;font:12px system-ui,sans-serif}
 svg text{fill:var(--fg)}.row{text-anchor:end;font-weight:600}.time{fill:var(--soft)!important;font-size:11px}.rule{stroke:var(--line)}.tick{stroke:var(--line);stroke-dasharray:2 4}
 .k0{fill:var(--k0)}.k1{fill:var(--k1)}.k2{fill:var(--k2)}.k3{fill:var(--k3)}.k4{fill:var(--k4)}.k5{fill:var(--k5)}.grant{opacity:.55}.asking{opacity:.45}.pause,.down,.quarantine{fill:var(--grey);opacity:.75}.ink{fill:var(--card);opacity:.6}
+.line{fill:none;stroke-width:1.5}.l0{stroke:var(--k0)}.l1{stroke:var(--k1)}.l2{stroke:var(--k2)}.l3{stroke:var(--k3)}.l4{stroke:var(--k4)}.l5{stroke:var(--k5)}
 .in{font-size:11px;fill:#fff!important;font-weight:600}.in-grant,.in-pause,.in-down,.in-quarantine{fill:var(--fg)!important}@media(prefers-color-scheme:dark){.in{fill:#10131a!important}.in-grant,.in-pause,.in-down,.in-quarantine{fill:var(--fg)!important}}
 .band{fill:var(--red);opacity:.22}.fault{stroke:var(--red);stroke-dasharray:1 3;opacity:.7}.breach{stroke:var(--red);stroke-width:2.5}.flag{fill:var(--red)!important;font-size:12px}.accepted{fill:var(--safe)!important;font-size:13px}.rejected{fill:var(--red)!important;font-size:15px;font-weight:700}
 .faults{list-style:none;padding:0;margin:.6em 0;columns:2 320px;font-size:.88rem;color:var(--soft)}table{border-collapse:collapse;font-size:.92rem}td,th{padding:2px 14px 2px 0;text-align:left;vertical-align:top}.t{color:var(--soft);font-variant-numeric:tabular-nums;white-space:nowrap}

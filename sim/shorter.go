@@ -3,11 +3,11 @@ package sim
 import "time"
 
 // Shorter is the same world, work and faults with every duration divided by
-// scale, but for those of the network: what takes minutes in a simulation, where
-// minutes cost nothing, must take seconds on real servers.
+// scale: what takes minutes in a simulation, where minutes cost nothing, must take
+// seconds on real servers.
 func (c Config) Shorter(scale int) Config {
 	by := time.Duration(max(1, scale))
-	for _, d := range []*time.Duration{&c.TTL, &c.MaxTTL, &c.MinValidity, &c.NodeTimeout, &c.MaxHold, &c.OutageWait, &c.HealAt} {
+	for _, d := range []*time.Duration{&c.TTL, &c.MaxTTL, &c.MinValidity, &c.NodeTimeout, &c.MaxHold, &c.OutageWait, &c.HealAt, &c.Latency, &c.Jitter} {
 		*d /= by
 	}
 	c.Work = c.Work.shorter(by)
@@ -19,11 +19,8 @@ func (c Config) Shorter(scale int) Config {
 	faults := c.Faults
 	c.Faults = nil
 	for _, f := range faults {
-		for _, d := range []*time.Duration{&f.At, &f.For, &f.Losing} {
+		for _, d := range []*time.Duration{&f.At, &f.For, &f.Losing, &f.By} {
 			*d /= by
-		}
-		if f.Verb != Repeat && f.Verb != Aim && f.Verb != Shake {
-			f.By /= by
 		}
 		c.Faults = append(c.Faults, f)
 	}

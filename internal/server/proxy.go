@@ -105,6 +105,20 @@ func (p *Proxy) Heads() [][]byte {
 	return heads
 }
 
+// Ports gives the local ports of the connections to the server: what the server
+// knows the proxy's clients by.
+func (p *Proxy) Ports() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ports []int
+	for pr := range p.pairs {
+		if pr.server != nil {
+			ports = append(ports, pr.server.LocalAddr().(*net.TCPAddr).Port)
+		}
+	}
+	return ports
+}
+
 // DropReply loses the server's next reply, on whichever connection it comes, and
 // cuts that connection: the server did what it was asked, and nobody hears of it.
 func (p *Proxy) DropReply() {

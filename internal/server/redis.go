@@ -1,7 +1,12 @@
 package server
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,4 +34,26 @@ func redisCommand(s *Server) (string, []string, error) {
 		"--appendonly", "no",
 		"--loglevel", "notice",
 	}, s.args...), err
+}
+
+// RedisCommand sends one command, without quoting, to a redis-server and gives the
+// first line of its answer.
+func RedisCommand(addr, command string) (string, error) {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, command+"\r\n"); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	line = strings.TrimSpace(line)
+	if err == nil && strings.HasPrefix(line, "-") {
+		err = fmt.Errorf("redis-server: %s: %s", command, line[1:])
+	}
+	return line, err
 }
