@@ -307,6 +307,8 @@ func (w *world) leave(f *Fault, k Kind) {
 		w.beyond(kind.byWallClock && f.By > 0, "a node's clock leaps forward")
 	case Drift:
 		w.beyond(kind.byWallClock && (f.PPM > w.cfg.DriftPPM/2 || f.PPM < -w.cfg.DriftPPM/2), "a clock drifts by more than the allowance")
+	case Failover:
+		w.beyond(true, "a node fails over to a server that lags")
 	case Expire:
 		w.beyond(k == SessionLock || k == EphemeralNode, "a server ends a session, and a grant with it")
 	}

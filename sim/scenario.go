@@ -21,7 +21,6 @@ type Scenario struct {
 	Expect Verdict
 	Twins  []Twin
 	Real   []Real
-	Scale  int // real runs are so many times shorter; 0 is 1
 }
 
 // Real is a quorum of real servers that a story can be told on as well, by
@@ -29,6 +28,8 @@ type Scenario struct {
 type Real struct {
 	Quorum string // such as "redis" or "mixed"
 	Expect Verdict
+	Scale  int           // how many times shorter
+	HealAt time.Duration // instead of the Config's; 0 for the same
 }
 
 // Twin is the same story without a defence.
@@ -71,13 +72,13 @@ func Scenarios() []Scenario {
 //	fault   on c1 checks#2 pause c1 for 15s
 //	expect  unsafe without fencing
 //	twin    restart-guard: violated I1
-//	real    redis mixed scale=8
+//	real    redis mixed scale=8 heal=30s
 //	real    zk: safe
 //
 // Lines that begin with # are comments. World and client settings are those of
 // Config and Work; what they leave out has its default. Lines with real come last:
 // they name the quorums of real servers that sim/chaos tells the story on, how many
-// times shorter, and the verdict if it is another there.
+// times shorter, when all faults end there, and the verdict if it is another.
 func ParseScenario(name, text string) (Scenario, error) {
 	s := Scenario{Name: name, Config: Config{Name: name, Seed: 1, HealAt: time.Minute}}
 	for i, line := range strings.Split(text, "\n") {
@@ -161,14 +162,25 @@ func (s *Scenario) real(text string) (err error) {
 	if expect == 0 {
 		return errors.New("expect comes before real")
 	}
+	var quorums []string
+	var heal time.Duration
+	scale := 1
 	for word := range strings.FieldsSeq(names) {
-		if scale, ok := strings.CutPrefix(word, "scale="); ok {
-			if s.Scale, err = strconv.Atoi(scale); err != nil || s.Scale < 1 {
+		switch setting, value, _ := strings.Cut(word, "="); {
+		case setting == "scale" && value != "":
+			if scale, err = strconv.Atoi(value); err != nil || scale < 1 {
 				return fmt.Errorf("%q is no scale", word)
 			}
-			continue
+		case setting == "heal" && value != "":
+			if heal, err = time.ParseDuration(value); err != nil {
+				return err
+			}
+		default:
+			quorums = append(quorums, word)
 		}
-		s.Real = append(s.Real, Real{Quorum: word, Expect: expect})
+	}
+	for _, q := range quorums {
+		s.Real = append(s.Real, Real{Quorum: q, Expect: expect, Scale: scale, HealAt: heal})
 	}
 	return nil
 }

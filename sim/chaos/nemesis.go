@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,10 +196,33 @@ func (r *run) strikeClient(f *sim.Fault, c int) error {
 		return k.freeze()
 	case sim.Crash:
 		return r.killClient(c)
-	case sim.Nudge, sim.Aim:
+	case sim.Nudge:
 		return k.tell(command{Nudge: true})
+	case sim.Aim:
+		r.later(r.aim(f), func() { r.failed(k.tell(command{Nudge: true})) })
+		return nil
 	}
 	return fmt.Errorf("chaos: %v cannot befall a client here", f.Verb)
+}
+
+// aim finds in how long the grants of another client end on the nodes, whose clocks
+// may be fast.
+func (r *run) aim(f *sim.Fault) time.Duration {
+	fast := int64(0)
+	for _, other := range r.cfg.Faults {
+		if other.Verb == sim.Drift {
+			fast = max(fast, other.PPM)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range slices.Backward(r.history) {
+		if d.Client == f.Of && (d.Kind == sim.Takes || d.Kind == sim.Renews) {
+			ttl := time.Duration(float64(r.cfg.TTL) * 1e6 / float64(1_000_000+fast))
+			return d.At + ttl + f.By - r.since()
+		}
+	}
+	return 0
 }
 
 func (r *run) mendClient(f *sim.Fault, c int) error {
@@ -320,11 +344,14 @@ func evict(addr string) error {
 // replicate starts a replica of a redis-server, for a failover to come.
 func (r *run) replicate(n int) error {
 	h := r.hosts[n]
+	if _, err := server.RedisCommand(h.server.Addr(), "CONFIG SET repl-diskless-sync-delay 0"); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp(r.cluster.dir, "replica")
 	if err != nil {
 		return err
 	}
-	replica, err := server.StartRedis(dir, nil, "--replicaof", "127.0.0.1 "+fmt.Sprint(h.server.Port()), "--repl-diskless-sync-delay", "0")
+	replica, err := server.StartRedis(dir, nil, "--replicaof", "127.0.0.1 "+fmt.Sprint(h.server.Port()))
 	if err != nil {
 		return err
 	}

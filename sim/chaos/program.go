@@ -217,8 +217,10 @@ func (w *worker) busy(ctx context.Context, l *lease, hold time.Duration, draw *c
 }
 
 // forget notes that a program relies on its lease no longer, or that it was lost. It
-// is then given back, by the program or by Do.
+// is then given back, by the program or by Do. Its writes have arrived by then, if
+// they can.
 func (w *worker) forget(l *lease) {
+	w.store.settle()
 	w.mu.Lock()
 	delete(w.leases, name(l.key, l.Token()))
 	w.mu.Unlock()

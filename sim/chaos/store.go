@@ -96,27 +96,68 @@ func (s *store) append(client int, id, token uint64, key string) bool {
 	return fenced
 }
 
-// storeClient sends writes to the store and waits for nothing: a write may be on
-// its way for as long as it likes.
+// storeClient sends writes to the store. A program waits for none of them, but does
+// not give its lease back while one is on its way: not for long, that is.
 type storeClient struct {
-	mu   sync.Mutex
 	conn net.Conn
+
+	mu     sync.Mutex
+	sent   int
+	stored int
+	more   chan struct{} // closed with the next answer
 }
+
+// storePatience is how long a program waits for its writes before it unlocks.
+const storePatience = 2 * time.Second
 
 func dialStore(addr string) (*storeClient, error) {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	go func() { _, _ = io.Copy(io.Discard, conn) }()
-	return &storeClient{conn: conn}, nil
+	s := &storeClient{conn: conn, more: make(chan struct{})}
+	go s.listen()
+	return s, nil
+}
+
+func (s *storeClient) listen() {
+	for lines := bufio.NewScanner(s.conn); lines.Scan(); {
+		s.mu.Lock()
+		s.stored++
+		close(s.more)
+		s.more = make(chan struct{})
+		s.mu.Unlock()
+	}
 }
 
 func (s *storeClient) write(client int, l *lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.sent++
 	_ = s.conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
 	_, _ = fmt.Fprintf(s.conn, "%d %d %d %s\n", client, l.id, l.Token(), l.key) // a lost write is no breach
+}
+
+// settle waits until all that was sent so far has been answered.
+func (s *storeClient) settle() {
+	timer := time.NewTimer(storePatience)
+	defer timer.Stop()
+	s.mu.Lock()
+	sent := s.sent
+	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		stored, more := s.stored, s.more
+		s.mu.Unlock()
+		if stored >= sent {
+			return
+		}
+		select {
+		case <-more:
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 func (s *storeClient) close() { _ = s.conn.Close() }

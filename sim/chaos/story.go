@@ -61,6 +61,8 @@ type Telling struct {
 	Without sim.Defence
 	Expect  sim.Verdict
 	Breaks  sim.Invariant // 0 for any
+	Scale   int           // how many times shorter
+	HealAt  time.Duration // before it is made shorter; 0 for the story's own
 }
 
 // Name names it, for people.
@@ -81,13 +83,13 @@ func Tellings(stories []sim.Scenario) []Telling {
 	var out []Telling
 	for _, s := range stories {
 		for i, q := range s.Real {
-			out = append(out, Telling{Story: s, Quorum: q.Quorum, Expect: q.Expect})
+			out = append(out, Telling{Story: s, Quorum: q.Quorum, Expect: q.Expect, Scale: q.Scale, HealAt: q.HealAt})
 			if i > 0 {
 				continue
 			}
 			for _, t := range s.Twins {
 				if blinders.Has(t.Without) {
-					out = append(out, Telling{Story: s, Quorum: q.Quorum, Without: t.Without, Expect: t.Expect, Breaks: t.Breaks})
+					out = append(out, Telling{Story: s, Quorum: q.Quorum, Without: t.Without, Expect: t.Expect, Breaks: t.Breaks, Scale: q.Scale, HealAt: q.HealAt})
 				}
 			}
 		}
@@ -97,11 +99,15 @@ func Tellings(stories []sim.Scenario) []Telling {
 
 // leastTimeout is how long a node of a real machine is given, however short a story
 // is made: a busy one may not run a process for so long.
-const leastTimeout = 100 * time.Millisecond
+const leastTimeout = 200 * time.Millisecond
 
 // plan is what a telling comes to.
 func (t *Telling) plan(seed uint64) (Plan, error) {
-	cfg := t.Story.Config.Shorter(t.Story.Scale)
+	cfg := t.Story.Config
+	if t.HealAt > 0 {
+		cfg.HealAt = t.HealAt
+	}
+	cfg = cfg.Shorter(t.Scale)
 	if seed != 0 {
 		cfg.Seed = seed
 	}

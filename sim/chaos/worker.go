@@ -92,6 +92,7 @@ func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 		w.obey(lines, start)
 		cancel()
 	}()
+	warmUp(ctx, nodes)
 	w.say(said{Ready: "client"})
 	select {
 	case <-start:
@@ -102,6 +103,19 @@ func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stop()
 	return w.locker.Close(closing)
+}
+
+// warmUp has each node make its first connection, so that what a story times to
+// the tenth of a second is not about that. A node that is away is none of its
+// business.
+func warmUp(ctx context.Context, nodes []redlock.Node) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var warm sync.WaitGroup
+	for _, n := range nodes {
+		warm.Go(func() { _, _ = n.Inspect(ctx, "warm-up") })
+	}
+	warm.Wait()
 }
 
 // open makes the Locker, or what stands in for it.
