@@ -118,6 +118,8 @@ func (r *Report) join(other *Report) {
 
 // observation builds a world from what was seen of a real one.
 type observation struct {
+	excused Time // until then what breaks is outside the assumptions
+
 	world   *world
 	leases  map[uint64]*attempt
 	largest uint64 // that the fenced resource says it took
@@ -141,6 +143,9 @@ func (o *observation) see(d Deed, countFaults bool) {
 	w.now = Time(d.At)
 	w.stats.Events++
 	w.stats.Time = max(w.stats.Time, d.At)
+	if w.now > o.excused {
+		w.judge.beyond = ""
+	}
 	a := o.leases[d.Lease]
 	switch d.Kind {
 	case Asks:
@@ -267,6 +272,7 @@ func (o *observation) fault(d Deed, count bool) {
 			o.shutBars(&f)
 		}
 		w.noteMend(&f)
+		o.leave(&f, false)
 		return
 	}
 	if count {
@@ -274,9 +280,29 @@ func (o *observation) fault(d Deed, count bool) {
 	}
 	f.For = 0 // its end is an event of its own
 	w.noteFault(&f)
+	o.leave(&f, true)
+}
+
+// leave notes that a fault leaves the assumptions, if it does: until the grants that
+// stood then have ended, counted from its own end if it lasts.
+func (o *observation) leave(f *Fault, striking bool) {
+	w := o.world
 	each(f.Node, w.cfg.Nodes, func(i int) {
 		if f.Client == none || f.Verb == Expire {
-			w.leave(&f, w.nodes[i].kind)
+			before := w.judge.beyond
+			w.judge.beyond = ""
+			w.leave(f, w.nodes[i].kind)
+			switch {
+			case w.judge.beyond != "" && f.Verb == Drift && striking:
+				o.excused = never
+			case w.judge.beyond != "" && f.Verb == Drift:
+				o.excused = w.now + 2*Time(w.cfg.MaxTTL)
+			case w.judge.beyond != "":
+				o.excused = max(o.excused, w.now+2*Time(w.cfg.MaxTTL))
+			}
+			if before != "" {
+				w.judge.beyond = before
+			}
 		}
 	})
 }

@@ -40,7 +40,10 @@ func (w *worker) plan(ctx context.Context) {
 		} else if work.Times > 0 && n >= work.Times {
 			return
 		}
-		if w.once(ctx) {
+		for work.Idle && ctx.Err() == nil && !w.once(ctx) {
+			// It was told to have the lock, and it was meant.
+		}
+		if !work.Idle && w.once(ctx) {
 			n++
 		}
 		if !sleep(ctx, max(time.Millisecond, work.Think)) {

@@ -33,6 +33,8 @@ type Latency struct {
 // porcupinePatience bounds a second opinion that may take for ever.
 const porcupinePatience = 20 * time.Second
 
+const disagrees = "says that no single lock could have given these leases"
+
 // Judge judges a record.
 func (rec *Record) Judge() *Result {
 	cfg := *rec.Config
@@ -55,7 +57,7 @@ func (rec *Record) Judge() *Result {
 	case ok:
 		res.Linear = "agrees that one lock could have given these leases"
 	default:
-		res.Linear = "says that no single lock could have given these leases"
+		res.Linear = disagrees
 	}
 	return res
 }
@@ -177,6 +179,11 @@ func (res *Result) Lines() []string {
 		fmt.Sprintf("Time to lock, no fault in force: %v. While one was: %v.", res.Calm, res.Rough),
 		fmt.Sprintf("Longest time without a lease after faults had ended: %v. Left behind: %d keys.", round(res.Gap), res.Leftover),
 		"porcupine " + res.Linear + ".",
+	}
+	for _, v := range res.Report.Violations {
+		if v.Beyond != "" {
+			lines = append(lines, fmt.Sprintf("Outside the assumptions, since %s: %v: %s.", v.Beyond, v.Invariant, v.Text))
+		}
 	}
 	for _, g := range res.Growth {
 		lines = append(lines, "GROWS: "+g)
