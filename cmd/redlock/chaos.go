@@ -7,13 +7,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/quorumlock/redlock"
 	"github.com/quorumlock/redlock/sim"
@@ -57,7 +61,7 @@ func newChaosChild(role string, live func(context.Context, io.Reader, io.Writer)
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			signal.Ignore(os.Interrupt, syscall.SIGTERM) // the one that started it sees to its end
-			logging.Disable() // go-redis would log every failed dial
+			logging.Disable()                            // go-redis would log every failed dial
 			return live(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
@@ -103,15 +107,11 @@ func (f *chaosFlags) add(cmd *cobra.Command) {
 }
 
 // withCluster runs something with servers, and ends them whatever happens.
-func (f *chaosFlags) withCluster(cmd *cobra.Command, do func(context.Context, *chaos.Cluster, chaos.Self) error) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+func withCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(context.Context, *chaos.Cluster) error) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	logging.Disable() // go-redis would log every failed dial
-	me, err := self()
-	if err != nil {
-		return err
-	}
-	cluster, err := chaos.New(f.dir)
+	cluster, err := chaos.New(dir)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (f *chaosFlags) withCluster(cmd *cobra.Command, do func(context.Context, *c
 	if err := cluster.Clocks(); err != nil {
 		say(cmd.ErrOrStderr(), "servers' clocks cannot be set: %v", err)
 	}
-	err = do(ctx, cluster, me)
+	err = do(ctx, cluster)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return &exitError{status: exitSignal + int(syscall.SIGINT), err: errors.New("interrupted; every server and client has ended")}
 	}
@@ -142,9 +142,7 @@ careless lock instead. Stories are so many times shorter than in a simulation.
 			if err != nil {
 				return err
 			}
-			return f.withCluster(cmd, func(ctx context.Context, c *chaos.Cluster, me chaos.Self) error {
-				return f.tell(ctx, cmd, c, me, tellings)
-			})
+			return f.tell(cmd, tellings)
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "tell all of them")
@@ -182,50 +180,122 @@ func chosenTellings(args []string, all bool, quorum string) ([]chaos.Telling, er
 	return out, nil
 }
 
-func (f *chaosFlags) tell(ctx context.Context, cmd *cobra.Command, c *chaos.Cluster, me chaos.Self, tellings []chaos.Telling) error {
-	out := cmd.OutOrStdout()
-	began := redlock.SystemClock().Now()
-	var told []*chaos.Told
-	wrong, skipped := 0, 0
+// teller tells stories and keeps what came of them.
+type teller struct {
+	flags   *chaosFlags
+	self    chaos.Self
+	details bool
+
+	mu      sync.Mutex
+	out     io.Writer
+	told    []*chaos.Told // in the order of the tellings; nil for what was not told
+	wrong   int
+	skipped int
+}
+
+// lanes splits tellings between two clusters, which work side by side: they wait
+// for most of the time.
+func lanes(tellings []chaos.Telling) [2][]int {
+	var lanes [2][]int
 	for i := range tellings {
-		t := &tellings[i]
-		if err := c.Clocks(); err != nil && t.NeedsClocks() {
-			skipped++
-			fmt.Fprintf(out, "%-60s NOT TOLD: servers' clocks cannot be set here\n", t.Name())
+		lane := 1
+		if tellings[i].Quorum == "redis" {
+			lane = 0
+		}
+		lanes[lane] = append(lanes[lane], i)
+	}
+	return lanes
+}
+
+func (f *chaosFlags) tell(cmd *cobra.Command, tellings []chaos.Telling) error {
+	me, err := self()
+	if err != nil {
+		return err
+	}
+	began := redlock.SystemClock().Now()
+	t := &teller{flags: f, self: me, details: len(tellings) <= 8, out: cmd.OutOrStdout(), told: make([]*chaos.Told, len(tellings))}
+	all, ctx := errgroup.WithContext(cmd.Context())
+	for i, lane := range lanes(tellings) {
+		if len(lane) == 0 {
 			continue
 		}
-		before := redlock.SystemClock().Now()
-		r, err := c.Tell(ctx, me, t, f.seed)
-		if err != nil {
-			return err
+		dir := f.dir
+		if dir != "" {
+			dir = filepath.Join(dir, fmt.Sprintf("lane-%d", i+1))
 		}
-		told = append(told, r)
-		fmt.Fprintf(out, "%-60s %v (%v)\n", t.Name(), r.Report.Verdict, (redlock.SystemClock().Now() - before).Round(100*time.Millisecond))
-		if r.Wrong != "" {
-			wrong++
-			fmt.Fprintf(out, "  NOT AS TOLD: %s\n", r.Wrong)
-		}
-		if r.Wrong != "" || len(tellings) <= 8 {
-			tellResult(out, r.Result)
-		}
-		if f.store != "" {
-			if _, err := r.Record.Store(f.store); err != nil {
-				return usageError("%v", err)
-			}
-		}
+		all.Go(func() error {
+			return withCluster(ctx, cmd, dir, func(ctx context.Context, c *chaos.Cluster) error { return t.lane(ctx, c, tellings, lane) })
+		})
 	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	told := slices.DeleteFunc(t.told, func(r *chaos.Told) bool { return r == nil })
 	if f.page != "" {
 		if err := createFile(f.page, func(w io.Writer) error { return chaos.WriteHTML(w, told) }); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(out, "\n%d of %d runs ended as they are told, in %v", len(told)-wrong, len(tellings), (redlock.SystemClock().Now() - began).Round(time.Second))
-	if skipped > 0 {
-		fmt.Fprintf(out, "; %d could not be told", skipped)
+	fmt.Fprintf(t.out, "\n%d of %d runs ended as they are told, in %v", len(told)-t.wrong, len(tellings), (redlock.SystemClock().Now() - began).Round(time.Second))
+	if t.skipped > 0 {
+		fmt.Fprintf(t.out, "; %d could not be told", t.skipped)
 	}
-	fmt.Fprintln(out)
-	if wrong > 0 {
+	fmt.Fprintln(t.out)
+	if t.wrong > 0 {
 		return &exitError{status: exitUnexpected}
+	}
+	return nil
+}
+
+// lane tells some of the stories, one after the other.
+func (t *teller) lane(ctx context.Context, c *chaos.Cluster, tellings []chaos.Telling, lane []int) error {
+	for _, i := range lane {
+		telling := &tellings[i]
+		if c.Clocks() != nil && telling.NeedsClocks() {
+			t.skip(telling)
+			continue
+		}
+		before := redlock.SystemClock().Now()
+		r, err := c.Tell(ctx, t.self, telling, t.flags.seed)
+		if err != nil {
+			return err
+		}
+		if err := t.keep(i, r, redlock.SystemClock().Now()-before); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *teller) skip(telling *chaos.Telling) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.skipped++
+	fmt.Fprintf(t.out, "%-60s NOT TOLD: servers' clocks cannot be set here\n", telling.Name())
+}
+
+// keep prints what came of a telling, and records it.
+func (t *teller) keep(i int, r *chaos.Told, took time.Duration) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.told[i] = r
+	again := ""
+	if r.Tries > 1 {
+		again = fmt.Sprintf("; told %d times, as the fault had not come in time", r.Tries)
+	}
+	fmt.Fprintf(t.out, "%-60s %v (%v%s)\n", r.Telling.Name(), r.Report.Verdict, took.Round(100*time.Millisecond), again)
+	if r.Wrong != "" {
+		t.wrong++
+		fmt.Fprintf(t.out, "  NOT AS TOLD: %s\n", r.Wrong)
+	}
+	if r.Wrong != "" || t.details {
+		tellResult(t.out, r.Result)
+	}
+	if t.flags.store == "" {
+		return nil
+	}
+	if _, err := r.Record.Store(t.flags.store); err != nil {
+		return usageError("%v", err)
 	}
 	return nil
 }
@@ -259,7 +329,11 @@ it with status 10 or 11; so does a client that grows.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.Seed = f.seed
-			return f.withCluster(cmd, func(ctx context.Context, c *chaos.Cluster, me chaos.Self) error {
+			me, err := self()
+			if err != nil {
+				return err
+			}
+			return withCluster(cmd.Context(), cmd, f.dir, func(ctx context.Context, c *chaos.Cluster) error {
 				r, err := c.Soak(ctx, me, s)
 				if err != nil {
 					return err

@@ -53,6 +53,8 @@ func New(dir string) (*Cluster, error) {
 			return nil, err
 		}
 		c.dir, c.own = made, true
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
 	}
 	if c.library, c.noClock = server.ClockLibrary(c.dir); c.noClock != nil {
 		c.library = ""

@@ -317,7 +317,7 @@ func (w *worker) Observe(ctx context.Context, e redlock.Event) {
 	case redlock.EventRound:
 		switch {
 		case isOutage(e.Err):
-			w.did(sim.Deed{At: stamp(), Kind: sim.Fails, Key: e.Key})
+			w.did(sim.Deed{At: stamp(), Kind: sim.Fails, Key: e.Key, Text: e.Err.Error()})
 		case e.Err == nil:
 			w.signal(ctx, "wins")
 		}
