@@ -113,6 +113,9 @@ func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 // ended by itself.
 func (s *Server) Running() bool { return s.run != nil }
 
+// Frozen says that it was frozen and not thawed since.
+func (s *Server) Frozen() bool { return s.frozen }
+
 // Log is what the server has printed since its last start.
 func (s *Server) Log() string {
 	if s.run == nil {

@@ -135,10 +135,19 @@ type ZooKeeperSession struct {
 }
 
 // EndZooKeeperSession ends a session of somebody else's, who finds that it has
-// expired.
+// expired. The server cuts its owner off as it is taken over, and the owner may be
+// back with it before it is ended: so it is tried again.
 func EndZooKeeperSession(ctx context.Context, addr string, session ZooKeeperSession) error {
-	return endZooKeeperSession(ctx, addr, 2*time.Second, session)
+	for tries := 0; ; tries++ {
+		err := endZooKeeperSession(ctx, addr, 2*time.Second, session)
+		if err == nil || errors.Is(err, errNoSession) || tries == 20 || ctx.Err() != nil {
+			return err
+		}
+	}
 }
+
+// errNoSession says that a server refused one: it has expired.
+var errNoSession = errors.New("no session was given")
 
 // ZooKeeperSessionOf reads the session out of the first bytes that a server sends
 // on a connection.
@@ -171,7 +180,10 @@ func endZooKeeperSession(ctx context.Context, addr string, patience time.Duratio
 	binary.BigEndian.PutUint64(connect[20:], session.ID)
 	binary.BigEndian.PutUint32(connect[28:], 16) // length of the password
 	copy(connect[32:], session.Password[:])
-	if _, err := conn.Write(connect[:]); err != nil {
+	// Length, number and kind of a request to close the session, which the server
+	// reads once there is one.
+	closing := []byte{0, 0, 0, 8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xf5}
+	if _, err := conn.Write(append(connect[:], closing...)); err != nil {
 		return err
 	}
 	var reply [4 + 4 + 4 + 8]byte // length, version, timeout, session
@@ -179,12 +191,11 @@ func endZooKeeperSession(ctx context.Context, addr string, patience time.Duratio
 		return err
 	}
 	if binary.BigEndian.Uint64(reply[12:]) == 0 {
-		return errors.New("no session was given")
+		return errNoSession
 	}
-	// Length, number and kind of a request to close the session.
-	_, err = conn.Write([]byte{0, 0, 0, 8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xf5})
-	if err == nil {
-		_, err = io.Copy(io.Discard, conn) // the server closes the connection
+	answer, err := io.ReadAll(conn) // the server closes the connection
+	if err == nil && session.ID != 0 && len(answer) < 20 {
+		err = io.ErrUnexpectedEOF // it was taken back before it was closed
 	}
 	return err
 }
