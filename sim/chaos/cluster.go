@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/quorumlock/redlock"
 	"github.com/quorumlock/redlock/internal/server"
 	"github.com/quorumlock/redlock/nodeurl"
@@ -18,7 +20,7 @@ import (
 )
 
 // Cluster is the servers of all kinds that runs need, each started when it is first
-// asked for and kept for the runs that follow. It is not safe for concurrent use.
+// asked for and kept for the runs that follow. It takes one run at a time.
 type Cluster struct {
 	dir     string
 	own     bool   // the directory is
@@ -36,8 +38,7 @@ type host struct {
 	server *server.Server
 	clock  *server.Clock // nil where there is none
 	admin  redlock.Node
-	born   time.Duration // when its data may last have been lost, by the stamp
-	dirty  bool          // its clock was set
+	dirty  bool // its clock was set
 }
 
 // New makes a cluster that keeps its files below dir, or in a temporary directory
@@ -82,7 +83,9 @@ func (h *host) close() {
 	if closer, ok := h.admin.(io.Closer); ok {
 		_ = closer.Close()
 	}
-	h.server.Close()
+	if h.server != nil {
+		h.server.Close()
+	}
 	if h.clock != nil {
 		_ = h.clock.Close()
 	}
@@ -92,11 +95,22 @@ func (h *host) close() {
 func (c *Cluster) host(kind sim.Kind, i int) (*host, error) {
 	name := fmt.Sprintf("%v-%d", kind, i+1)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if h := c.servers[name]; h != nil {
+	h := c.servers[name]
+	c.mu.Unlock()
+	if h != nil {
 		return h, nil
 	}
-	dir := filepath.Join(c.dir, name)
+	h, err := c.start(kind, filepath.Join(c.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.servers[name] = h
+	return h, nil
+}
+
+func (c *Cluster) start(kind sim.Kind, dir string) (*host, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -107,13 +121,14 @@ func (c *Cluster) host(kind sim.Kind, i int) (*host, error) {
 			return nil, err
 		}
 	}
-	if h.server, err = startServer(kind, dir, h.clock); err != nil {
+	if h.server, err = startServer(kind, dir, h.clock); err == nil {
+		h.admin, err = nodeurl.Open(context.Background(), urlOf(kind, h.server.Addr(), "admin", 2*time.Second))
+	}
+	if err != nil {
+		h.close()
 		return nil, err
 	}
-	h.born = stamp()
-	c.servers[name] = h
-	h.admin, err = nodeurl.Open(context.Background(), urlOf(kind, h.server.Addr(), "admin", 2*time.Second))
-	return h, err
+	return h, nil
 }
 
 // startServer starts a server that keeps its data on the file system, so that they
@@ -144,22 +159,28 @@ func urlOf(kind sim.Kind, addr, name string, ttl time.Duration) string {
 	return fmt.Sprintf("zk://%s/redlock?name=%s&session=%v", addr, name, max(400*time.Millisecond, ttl*3/2))
 }
 
-// members are the servers of a quorum. Kinds share none of them: two kinds of locks
-// on one MariaDB are one voter.
+// members are the servers of a quorum, which start side by side. Kinds share none of
+// them: two kinds of locks on one MariaDB are one voter.
 func (c *Cluster) members(kinds []sim.Kind, alias bool) ([]*host, error) {
-	var hosts []*host
+	hosts := make([]*host, len(kinds))
 	used := map[sim.Kind]int{}
+	var starting errgroup.Group
 	for i, kind := range kinds {
 		if alias && i == len(kinds)-1 {
-			hosts = append(hosts, hosts[0])
 			continue
 		}
-		h, err := c.host(kind, used[kind])
-		if err != nil {
-			return nil, err
-		}
+		number := used[kind]
 		used[kind]++
-		hosts = append(hosts, h)
+		starting.Go(func() (err error) {
+			hosts[i], err = c.host(kind, number)
+			return err
+		})
+	}
+	if err := starting.Wait(); err != nil {
+		return nil, err
+	}
+	if alias {
+		hosts[len(hosts)-1] = hosts[0]
 	}
 	return hosts, nil
 }
@@ -194,7 +215,6 @@ func (h *host) mend(ctx context.Context) error {
 		h.dirty = false
 	}
 	if !h.server.Running() {
-		h.born = stamp()
 		if err := h.server.Start(); err != nil {
 			return err
 		}

@@ -282,10 +282,8 @@ func (r *run) crash(f *sim.Fault, n int) error {
 	h.server.Kill()
 	switch backup := r.backups[f.String()+fmt.Sprint(n)]; {
 	case f.LosesAll:
-		h.born = stamp()
 		return h.server.Wipe()
 	case backup != "":
-		h.born = stamp()
 		return h.server.PutBack(backup)
 	}
 	return nil

@@ -214,6 +214,10 @@ func (res *Result) WriteHTML(out io.Writer) error {
 	if res.Record.Soak {
 		window := res.window()
 		panel.Report = &window
+		panel.Heading += ": one key, in its last seconds"
+		if res.Report.Broken() != nil {
+			panel.Heading = heading + ": one key, about what broke"
+		}
 		panel.Figure = res.plot()
 	}
 	return sim.WritePage(out, heading, res.Headline(), []sim.Panel{panel})
