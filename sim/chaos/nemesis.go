@@ -141,6 +141,11 @@ func (r *run) strikeLink(f *sim.Fault, n int, p *server.Proxy) error {
 // expire has a server end the sessions that a client has through a proxy.
 func (r *run) expire(n int, p *server.Proxy) error {
 	h := r.hosts[n]
+	r.turns[n].Lock()
+	defer r.turns[n].Unlock()
+	if !h.answers() {
+		return nil
+	}
 	switch h.kind {
 	case sim.EphemeralNode:
 		for _, head := range p.Heads() {
@@ -149,9 +154,6 @@ func (r *run) expire(n int, p *server.Proxy) error {
 			}
 		}
 	case sim.LeaseRow, sim.SessionLock:
-		if !h.server.Running() || h.server.Frozen() {
-			return nil
-		}
 		return killConnections(r.ctx, h.server.Addr(), p.Ports())
 	default:
 		p.Reset()
@@ -248,18 +250,32 @@ func (r *run) strikeNode(f *sim.Fault, n int) error {
 		return r.crash(f, n)
 	case sim.Failover:
 		return r.failover(n)
+	case sim.Evict, sim.Flush, sim.Full:
+		return h.press(f.Verb)
+	case sim.Jump, sim.Drift:
+		return r.setClock(f, h)
+	}
+	return fmt.Errorf("chaos: %v cannot befall a server here", f.Verb)
+}
+
+// answers says that a server can be told something.
+func (h *host) answers() bool { return h.server.Running() && !h.server.Frozen() }
+
+// press has a redis-server drop what it has, or refuse to take more. One that does not
+// run has other troubles.
+func (h *host) press(verb sim.Verb) error {
+	if !h.answers() {
+		return nil
+	}
+	switch verb {
 	case sim.Evict:
 		return evict(h.server.Addr())
 	case sim.Flush:
 		_, err := server.RedisCommand(h.server.Addr(), "FLUSHALL")
 		return err
-	case sim.Full:
-		_, err := server.RedisCommand(h.server.Addr(), "CONFIG SET maxmemory 1")
-		return err
-	case sim.Jump, sim.Drift:
-		return r.setClock(f, h)
 	}
-	return fmt.Errorf("chaos: %v cannot befall a server here", f.Verb)
+	_, err := server.RedisCommand(h.server.Addr(), "CONFIG SET maxmemory 1")
+	return err
 }
 
 func (r *run) setClock(f *sim.Fault, h *host) error {
@@ -308,6 +324,9 @@ func (r *run) mendNode(f *sim.Fault, n int) error {
 			return h.prepare(r.ctx)
 		}
 	case sim.Full:
+		if !h.answers() {
+			return nil // it has no limit when it comes back; a frozen one is told when all is healed
+		}
 		_, err := server.RedisCommand(h.server.Addr(), "CONFIG SET maxmemory 0")
 		return err
 	case sim.Drift:
