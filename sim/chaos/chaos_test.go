@@ -89,7 +89,7 @@ func TestSoak(t *testing.T) {
 func TestAnInterruptEndsEverything(t *testing.T) {
 	c, self := cluster(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(3*time.Second, cancel)
+	time.AfterFunc(6*time.Second, cancel)
 	_, err := c.Soak(ctx, self, chaos.Soak{For: time.Minute, Seed: 1, Quorum: "redis", Nodes: 3})
 	if !errors.Is(err, context.Canceled) {
 		need(t, err)

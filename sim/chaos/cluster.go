@@ -255,7 +255,7 @@ func (h *host) comeOfAge(ctx context.Context, maxTTL time.Duration) error {
 			wait = min(grown-s.Age, 500*time.Millisecond)
 		}
 		if !sleep(ctx, wait) {
-			return fmt.Errorf("chaos: %v does not vote: age %v, %w", h.kind, s.Age, err)
+			return fmt.Errorf("chaos: a node of kind %v, up for %v, does not vote yet: %w", h.kind, s.Age, errors.Join(err, ctx.Err()))
 		}
 	}
 }
