@@ -236,26 +236,39 @@ func (h *host) prepare(ctx context.Context) error {
 	}
 }
 
-// comeOfAge waits until a server has been up for as long as a grant can last.
+// comeOfAge waits until a server has been up for as long as a grant can last, in the
+// eyes of a client that is new to it: it may take a server for younger than one does
+// that saw it start.
 func (h *host) comeOfAge(ctx context.Context, maxTTL time.Duration) error {
 	grown := maxTTL + maxTTL/50 + 50*time.Millisecond
 	for {
-		asking, cancel := context.WithTimeout(ctx, 2*time.Second)
-		s, err := h.admin.Inspect(asking, "age")
-		if err == nil && s.Incarnation == "" {
-			// A ZooKeeper root is made with the first lock.
-			_, err = h.admin.Acquire(asking, redlock.AcquireRequest{Key: "age", Owner: "00000000000000000000000000000000", TTL: time.Millisecond})
-		}
-		cancel()
+		s, err := h.ask(ctx)
 		wait := 50 * time.Millisecond
 		if err == nil && s.Incarnation != "" {
 			if s.Age == 0 || s.Age >= grown {
 				return nil
 			}
-			wait = min(grown-s.Age, 500*time.Millisecond)
+			wait = min(grown-s.Age, 250*time.Millisecond)
 		}
 		if !sleep(ctx, wait) {
 			return fmt.Errorf("chaos: a node of kind %v, up for %v, does not vote yet: %w", h.kind, s.Age, errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// ask has a new client look at a server.
+func (h *host) ask(ctx context.Context) (redlock.NodeState, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	node, err := nodeurl.Open(ctx, urlOf(h.kind, h.server.Addr(), "new", 2*time.Second))
+	if err != nil {
+		return redlock.NodeState{}, err
+	}
+	defer node.(io.Closer).Close()
+	s, err := node.Inspect(ctx, "age")
+	if err == nil && s.Incarnation == "" {
+		// A ZooKeeper root is made with the first lock.
+		_, err = node.Acquire(ctx, redlock.AcquireRequest{Key: "age", Owner: "00000000000000000000000000000000", TTL: time.Millisecond})
+	}
+	return s, err
 }
