@@ -75,6 +75,24 @@ func impossible(f *sim.Fault, kinds []sim.Kind) string {
 	return ""
 }
 
+// check refuses what real processes and servers cannot have part in.
+func (p *Plan) check() error {
+	cfg := &p.Config
+	for i := range cfg.Faults {
+		if why := impossible(&cfg.Faults[i], cfg.Kinds); why != "" {
+			return fmt.Errorf("chaos: %s: %v: %s", p.Name, &cfg.Faults[i], why)
+		}
+	}
+	several := func(w sim.Work) bool { return w.Users > 1 }
+	switch {
+	case several(cfg.Work) || slices.ContainsFunc(cfg.Plans, several):
+		return fmt.Errorf("chaos: %s: users: each client of a story has one program here; redlock chaos soak has clients with many", p.Name)
+	case cfg.Members != 0:
+		return fmt.Errorf("chaos: %s: members: all clients know all nodes here", p.Name)
+	}
+	return nil
+}
+
 // nobody and everybody in a fault.
 const (
 	nobody    = -1

@@ -13,10 +13,8 @@ import (
 // prepare brings up the servers, the proxies and the processes.
 func (r *run) prepare() error {
 	cfg := r.cfg
-	for i := range cfg.Faults {
-		if why := impossible(&cfg.Faults[i], cfg.Kinds); why != "" {
-			return fmt.Errorf("chaos: %s: %v: %s", r.plan.Name, &cfg.Faults[i], why)
-		}
+	if err := r.plan.check(); err != nil {
+		return err
 	}
 	if needsClocks(cfg) && r.cluster.noClock != nil {
 		return fmt.Errorf("chaos: %s sets servers' clocks, which cannot be done here: %w", r.plan.Name, r.cluster.noClock)
