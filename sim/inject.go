@@ -171,7 +171,8 @@ func (w *world) strikeClient(f *Fault, c *client) {
 }
 
 // reset breaks the connections between a client and a node: the client hears at
-// once that its requests will have no answer, though they may be handled.
+// once that its requests will have no answer, though they may be handled. A session
+// lock goes with its connection.
 func (w *world) reset(index int) {
 	if index >= w.linkIndex(toClient, 0, 0) {
 		return // once for both directions
@@ -185,6 +186,9 @@ func (w *world) reset(index int) {
 				w.push(evReset, c.id, i, 0, w.now+1)
 			}
 		}
+	}
+	if w.serverOf(node).kind == SessionLock {
+		w.expire(index)
 	}
 }
 

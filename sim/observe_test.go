@@ -58,9 +58,18 @@ func TestJudge(t *testing.T) {
 			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s flush n1"},
 			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
 		}, UnsafeUnfenced, Exclusion},
+		"two holders after connections broke": {[]Deed{
+			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s reset c1-n3"},
+			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
+		}, UnsafeUnfenced, Exclusion},
+		"two holders after connections broke that carry no locks": {[]Deed{
+			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s reset c1-n1"},
+			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
+		}, Violated, Exclusion},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Judge(Config{Nodes: 3, Clients: 2, TTL: time.Second, Record: true}, 0, tc.history)
+			kinds := []Kind{TTLServer, TTLServer, SessionLock}
+			r := Judge(Config{Nodes: 3, Clients: 2, Kinds: kinds, TTL: time.Second, Record: true}, 0, tc.history)
 			require.Equal(t, tc.verdict, r.Verdict, "%v", r.Violations)
 			if tc.breaks != 0 {
 				require.NotNil(t, r.Broken())
@@ -99,5 +108,16 @@ func TestFaultsOfRealServers(t *testing.T) {
 		again, err := ParseFault(f.String())
 		require.NoError(t, err)
 		assert.Equal(t, f, again)
+	}
+}
+
+// A session lock goes with the connection that has it, and that is outside the
+// assumptions; other grants do not.
+func TestResetEndsSessionLocks(t *testing.T) {
+	for kind, want := range map[Kind]Verdict{SessionLock: UnsafeUnfenced, TTLServer: Safe} {
+		r := Run(Config{Nodes: 3, Clients: 2, TTL: 10 * time.Second, HealAt: 20 * time.Second, Kinds: []Kind{kind}, NoRenew: true,
+			Plans:  []Work{{Hold: 8 * time.Second, WriteEvery: 100 * time.Millisecond, Times: 1, Exact: true}, {Start: time.Second, Hold: 4 * time.Second, WriteEvery: 100 * time.Millisecond, Times: 1, Exact: true}},
+			Faults: faults(t, "at 3s reset c1-n1", "at 3s reset c1-n2")})
+		assert.Equal(t, want, r.Verdict, "%v: %v", kind, r.Violations)
 	}
 }

@@ -268,7 +268,7 @@ func (h *host) ask(ctx context.Context) (redlock.NodeState, error) {
 	s, err := node.Inspect(ctx, "age")
 	if err == nil && s.Incarnation == "" {
 		// A ZooKeeper root is made with the first lock.
-		_, err = node.Acquire(ctx, redlock.AcquireRequest{Key: "age", Owner: "00000000000000000000000000000000", TTL: time.Millisecond})
+		_, err = node.Acquire(ctx, redlock.AcquireRequest{Key: "age", Owner: nobodysOwner, TTL: time.Millisecond})
 	}
 	return s, err
 }

@@ -105,18 +105,28 @@ func Worker(ctx context.Context, in io.Reader, out io.Writer) error {
 	return w.locker.Close(closing)
 }
 
-// warmUp has each node make its first connection, so that what a story times to
-// the tenth of a second is not about that. A node that is away is none of its
-// business.
+// warmUp has each node make its first connections, so that what a story times to
+// the tenth of a second is not about that: one for calls that are made one by one,
+// and one for those that are submitted. A node that is away is none of its business.
 func warmUp(ctx context.Context, nodes []redlock.Node) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, warmUpTime)
 	defer cancel()
 	var warm sync.WaitGroup
 	for _, n := range nodes {
 		warm.Go(func() { _, _ = n.Inspect(ctx, "warm-up") })
+		if s, ok := n.(redlock.Submitter); ok {
+			warm.Add(1)
+			s.Submit(&redlock.Call{Op: redlock.OpConfirm, Key: "warm-up", Owner: nobodysOwner, Fence: 1, Token: 1, Timeout: warmUpTime,
+				Done: func(*redlock.Call) { warm.Done() }})
+		}
 	}
 	warm.Wait()
 }
+
+const (
+	warmUpTime   = 2 * time.Second
+	nobodysOwner = "00000000000000000000000000000000"
+)
 
 // open makes the Locker, or what stands in for it.
 func (w *worker) open(nodes []redlock.Node) error {
