@@ -2,10 +2,10 @@ GO ?= go
 # Pinned: a new version's new checks come when we choose.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help test short lint sim fuzz demo peers servers
+.PHONY: help test short lint sim fuzz demo peers chaos chaos-short servers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: servers lint ## everything, on real servers, race detector on; what CI runs
 	REDLOCK_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 10m ./...
@@ -49,6 +49,13 @@ demo: ## see it work
 
 peers: servers ## measure redlock beside its peers, in about six minutes
 	cd bench/peers && $(GO) run . -json ../results/latest.json -check
+
+chaos-short: servers ## break real servers under the lock, a few stories; a part of make test
+	REDLOCK_TEST_REQUIRE=1 $(GO) test -race -count=1 -timeout 5m ./sim/chaos
+
+chaos: servers ## all stories on real servers, and a soak of three minutes
+	$(GO) run ./cmd/redlock chaos run --all
+	$(GO) run ./cmd/redlock chaos soak --for 3m
 
 # The real servers the tests start, and the C compiler the race detector needs.
 # They are installed where apt and the rights are there; elsewhere the tests say

@@ -62,6 +62,26 @@ func TestObserverSeesALeasesLife(t *testing.T) {
 	})
 }
 
+// An observer may keep the errors that it is told of: they do not change under it
+// when the caller gives up. The chaos soak found that they did.
+func TestObservedErrorsStayAsTheyAre(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		_, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = w.another(t, redlock.Options{Observer: w.events}).Lock(ctx, "k")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		waits := w.events.of(redlock.EventWaiting)
+		require.NotEmpty(t, waits)
+		for _, e := range waits {
+			require.ErrorIs(t, e.Err, redlock.ErrNotAcquired)
+			assert.NotErrorIs(t, e.Err, context.DeadlineExceeded)
+		}
+	})
+}
+
 // An observer may use the Locker and the lease that it is told of.
 func TestObserverMayCallBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {

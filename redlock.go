@@ -251,13 +251,16 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 	}
 }
 
-// endedWaiting adds to the reason for the waiting that ctx ended it, if it did.
+// endedWaiting adds to the reason for the waiting that ctx ended it, if it did. It
+// leaves the reason itself as it is: observers have it, and may be reading it.
 func endedWaiting(ctx context.Context, err error) error {
 	var q *QuorumError
-	if ctx.Err() != nil && errors.As(err, &q) {
-		q.Cause = endedBy(ctx)
+	if ctx.Err() == nil || !errors.As(err, &q) {
+		return err
 	}
-	return err
+	ended := *q
+	ended.Cause = endedBy(ctx)
+	return &ended
 }
 
 // check refuses what no attempt shall be made for.

@@ -32,7 +32,7 @@ var phaseNames = [phases]string{
 func (p Phase) String() string { return phaseNames[p] }
 
 // Coverage counts how often each fault struck in each phase.
-type Coverage [Move + 1][phases]int
+type Coverage [Throttle + 1][phases]int
 
 // Add adds another's counts.
 func (c *Coverage) Add(d *Coverage) {

@@ -31,12 +31,34 @@ const (
 	Aim                      // the same, at the moment at which another's lock ends
 	Clone                    // a machine's snapshot goes on as another, once For is over
 	Move                     // a client is started again with another list of nodes
+	Reset                    // connections of a link break, and what is on its way is lost
+	Shake                    // messages on a link take longer, by chance
+	Flush                    // a node drops everything that it has
+	Full                     // a node has no memory left, and fails what needs any
+	Expire                   // a node ends a client's sessions, and what lives with them
+	Idle                     // connections on which nothing came for so long break
+	Slice                    // messages on a link arrive in pieces
+	Throttle                 // a link carries so many bytes a second
 )
 
 var verbs = [...]string{
 	Pause: "pause", Suspend: "suspend", Crash: "crash", Failover: "failover", Evict: "evict", Jump: "jump",
 	Drift: "drift", Cut: "cut", Hold: "hold", Slow: "slow", Lose: "lose", Repeat: "repeat", Nudge: "nudge", Aim: "aim",
 	Clone: "clone", Move: "move",
+	Reset: "reset", Shake: "shake", Flush: "flush", Full: "full", Expire: "expire", Idle: "idle", Slice: "slice", Throttle: "throttle",
+}
+
+// The last three are what connections are to real servers (sim/chaos). A simulated
+// network has messages and no connections: they change nothing there.
+func (v Verb) realOnly() bool { return v == Idle || v == Slice || v == Throttle }
+
+// ofLinks says that a fault befalls links.
+func (v Verb) ofLinks() bool {
+	switch v {
+	case Cut, Hold, Slow, Lose, Repeat, Reset, Shake, Idle, Slice, Throttle:
+		return true
+	}
+	return false
 }
 
 func (v Verb) String() string {
@@ -69,7 +91,8 @@ type Fault struct {
 	Verb      Verb
 	Direction int           // of a link: to the node, to the client, or both
 	Number    int           // Lose, Repeat: of the message on its link, from 1
-	By        time.Duration // Jump, Slow, Repeat, Aim
+	By        time.Duration // Jump, Slow, Repeat, Aim, Shake, Idle
+	Bytes     int           // Slice, Throttle
 	PPM       int64         // Drift
 	LosesAll  bool          // Crash
 	Losing    time.Duration // Crash, Failover: what was written in the last so long
@@ -111,8 +134,10 @@ func (f Fault) String() string {
 	switch f.Verb {
 	case Jump:
 		fmt.Fprintf(&b, " by %v", f.By)
-	case Slow, Repeat:
+	case Slow, Repeat, Shake, Idle:
 		fmt.Fprintf(&b, " by %v", f.By)
+	case Slice, Throttle:
+		fmt.Fprintf(&b, " by %dB", f.Bytes)
 	case Drift:
 		fmt.Fprintf(&b, " by %dppm", f.PPM)
 	case Aim:
@@ -183,6 +208,9 @@ func (f *Fault) target() string {
 //	on c1 takes aim c2 at expiry of c1 by 10µs
 //	on c1 checks clone c1 as c3 for 20s
 //	at 1s move c2 to n3,n4,n5
+//	at 1s shake c*-n2 by 20ms for 5s
+//	at 1s throttle n1->c* by 2000B for 5s
+//	at 1s expire c1-n3
 func ParseFault(text string) (Fault, error) {
 	p := faultParser{words: strings.Fields(text), f: Fault{Client: none, Node: none}}
 	p.when()
@@ -326,6 +354,10 @@ func (p *faultParser) clause(word string) {
 		}
 		p.f.Losing = p.duration()
 	case "by":
+		if p.f.Verb == Slice || p.f.Verb == Throttle {
+			p.f.Bytes = p.number(strings.TrimSuffix(p.word(), "B"))
+			return
+		}
 		if p.f.Verb == Drift {
 			ppm, err := strconv.ParseInt(strings.TrimSuffix(p.word(), "ppm"), 10, 64)
 			if err != nil {
@@ -369,7 +401,7 @@ func (p *faultParser) nodes(text string) (nodes uint64) {
 
 // check refuses a fault that does not fit the world.
 func (f *Fault) check(c *Config) error {
-	link := f.Verb == Cut || f.Verb == Hold || f.Verb == Slow || f.Verb == Lose || f.Verb == Repeat
+	link := f.Verb.ofLinks() || f.Verb == Expire
 	isLink := f.Store || f.Client != none && f.Node != none
 	switch {
 	case f.Client >= c.Clients || f.OnClient >= c.Clients || f.Verb == Aim && f.Edge != "age" && f.Of >= c.Clients:
@@ -377,10 +409,10 @@ func (f *Fault) check(c *Config) error {
 	case f.Node >= c.Nodes || f.Verb == Aim && f.Edge == "age" && f.Of >= c.Nodes:
 		return fmt.Errorf("sim: fault %q: there are only %d nodes", f, c.Nodes)
 	case link != isLink:
-		return fmt.Errorf("sim: fault %q: cut, hold, slow, lose and repeat are for links, and only they", f)
+		return fmt.Errorf("sim: fault %q: %v is not for that: a link is c1-n2, and cut, hold, slow, lose and the like are for links only", f, f.Verb)
 	case (f.Verb == Lose || f.Verb == Repeat) && (f.Number == 0 || f.Client < 0 || f.Node < 0 || f.Direction == both):
 		return fmt.Errorf("sim: fault %q: name one message, such as c1->n2#4", f)
-	case (f.Verb == Failover || f.Verb == Evict) && f.Client != none:
+	case (f.Verb == Failover || f.Verb == Evict || f.Verb == Flush || f.Verb == Full) && f.Client != none:
 		return fmt.Errorf("sim: fault %q: that is for nodes", f)
 	case f.Verb == Clone && (f.Client < 0 || f.Of < 0 || f.Of >= c.Clients || f.Of == f.Client):
 		return fmt.Errorf("sim: fault %q: name one client, and another of the %d that goes on as its copy", f, c.Clients)

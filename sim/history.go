@@ -49,8 +49,21 @@ func (r *Report) Linearizable(patience time.Duration) (ok, known bool) {
 	if r.world == nil {
 		return false, false
 	}
+	worlds := r.worlds
+	if len(worlds) == 0 {
+		worlds = []*world{r.world}
+	}
+	for _, w := range worlds {
+		if ok, known = w.linearizable(patience); !ok {
+			return ok, known
+		}
+	}
+	return true, true
+}
+
+func (w *world) linearizable(patience time.Duration) (ok, known bool) {
 	var history []porcupine.Operation
-	for _, a := range r.world.attempts {
+	for _, a := range w.attempts {
 		if !a.taken {
 			continue
 		}

@@ -3,6 +3,8 @@ package sim
 import (
 	"slices"
 	"time"
+
+	"github.com/quorumlock/redlock/internal/protocol"
 )
 
 // trigger is a fault that waits for an event.
@@ -92,10 +94,10 @@ func (w *world) strike(i int) {
 // lasting says that a fault goes on until it is mended.
 func lasting(f *Fault) bool {
 	switch f.Verb {
-	case Pause, Suspend, Crash, Drift, Cut, Hold, Slow, Clone:
+	case Pause, Suspend, Crash, Drift, Cut, Hold, Slow, Clone, Shake, Full:
 		return true
 	}
-	return false
+	return f.Verb.realOnly()
 }
 
 func (w *world) apply(f *Fault) {
@@ -114,6 +116,12 @@ func (w *world) apply(f *Fault) {
 				l.held++
 			case Slow:
 				l.slow += f.By
+			case Shake:
+				l.shaken += f.By
+			case Reset:
+				w.reset(index)
+			case Expire:
+				w.expire(index)
 			}
 		})
 	case f.Client != none:
@@ -160,6 +168,43 @@ func (w *world) strikeClient(f *Fault, c *client) {
 			w.push(evNudge, c.id, 0, 0, max(w.now, at))
 		}
 	}
+}
+
+// reset breaks the connections between a client and a node: the client hears at
+// once that its requests will have no answer, though they may be handled.
+func (w *world) reset(index int) {
+	if index >= w.linkIndex(toClient, 0, 0) {
+		return // once for both directions
+	}
+	c, node := &w.clients[index/w.cfg.Nodes], index%w.cfg.Nodes
+	for _, a := range c.active {
+		for _, called := range a.calls {
+			if called.node == node {
+				i, m := w.newMessage()
+				*m = message{req: protocol.Request{ID: called.id, Op: called.op}, attempt: a.id, client: int16(c.id), node: int16(node)}
+				w.push(evReset, c.id, i, 0, w.now+1)
+			}
+		}
+	}
+}
+
+// expire ends what lives with a client's sessions at a node.
+func (w *world) expire(index int) {
+	if index >= w.linkIndex(toClient, 0, 0) {
+		return // once for both directions
+	}
+	n := w.serverOf(index % w.cfg.Nodes)
+	if n.owner == 0 || n.kind != SessionLock && n.kind != EphemeralNode {
+		return
+	}
+	if w.ownerName(n.owner) != name("c", index/w.cfg.Nodes) {
+		return
+	}
+	w.beyond(n.held(n.expiryClock().read(w.now)), "a server ends a session, and a grant with it")
+	before := n.record
+	n.owner, n.until = 0, 0
+	n.noteLoss(w.now, before)
+	n.remember(w.now)
 }
 
 func (w *world) setRate(c *client, ppm int64) {
@@ -236,7 +281,9 @@ func (w *world) strikeNode(f *Fault, n *node) {
 			n.rebirth(w.now)
 		}
 		w.quarantine(n)
-	case Evict:
+	case Full:
+		n.full++
+	case Evict, Flush:
 		w.beyond(n.held(n.expiryClock().read(w.now)), "a node drops a grant and says nothing")
 		before := n.record
 		n.record = record{}
@@ -294,6 +341,8 @@ func (w *world) mendLink(f *Fault, index int) {
 		l.cut--
 	case Slow:
 		l.slow -= f.By
+	case Shake:
+		l.shaken -= f.By
 	case Hold:
 		if l.held--; l.held == 0 {
 			w.release(index)
@@ -340,6 +389,8 @@ func (w *world) mendNode(f *Fault, n *node) {
 	switch f.Verb {
 	case Pause:
 		n.frozen--
+	case Full:
+		n.full--
 	case Suspend:
 		if n.suspended--; n.suspended == 0 {
 			n.mono.stop(w.now, false)

@@ -84,13 +84,19 @@ func (w *world) violate(i Invariant, first, second *attempt, format string, args
 
 // checkWon judges a lease as the machine says that it is won.
 func (w *world) checkWon(a *attempt) {
-	j := &w.judge
 	if a.over {
 		w.violate(Manners, a, nil, "%s won after it was over", w.label(a))
 	}
 	if n := bits.OnesCount64(a.servers); n < a.majority() {
 		w.violate(Votes, a, nil, "%s won with the grants of %d different servers of %d", w.label(a), n, len(a.client.members))
 	}
+	w.checkToken(a)
+	w.checkStored(a)
+}
+
+// checkToken demands that tokens differ, and grow.
+func (w *world) checkToken(a *attempt) {
+	j := &w.judge
 	if a.token <= a.floor {
 		w.violate(Tokens, a, w.tokenHolder(a.floor, a), "%s got token %s, but %s had been returned before it began", w.label(a), brief(a.token), brief(a.floor))
 	}
@@ -99,7 +105,6 @@ func (w *world) checkWon(a *attempt) {
 		w.violate(Tokens, a, w.tokenHolder(a.token, a), "%s got token %s, which another has got before", w.label(a), brief(a.token))
 	}
 	j.tokens = slices.Insert(j.tokens, i, a.token)
-	w.checkStored(a)
 }
 
 func (w *world) tokenHolder(token uint64, but *attempt) *attempt {
@@ -158,7 +163,7 @@ func (w *world) checkAlone(a *attempt) {
 // forgot its grant counts while the restart or clock guard keeps it from voting.
 func (w *world) checkBacked(a *attempt) {
 	until := w.trueTime(a.client, a.until)
-	if until >= never {
+	if until >= never || w.observed {
 		return
 	}
 	backing := 0

@@ -8,12 +8,13 @@ import (
 
 // link is one direction between a client and a node.
 type link struct {
-	last  Time // the latest arrival, for links that keep the order
-	cut   int  // nested faults
-	held  int
-	slow  time.Duration
-	kept  []uint32 // messages that wait for the link to be released
-	count int      // messages so far
+	last   Time // the latest arrival, for links that keep the order
+	cut    int  // nested faults
+	held   int
+	slow   time.Duration
+	shaken time.Duration // and up to so much more
+	kept   []uint32      // messages that wait for the link to be released
+	count  int           // messages so far
 }
 
 // message is a request on its way to a node, or the answer on its way back.
@@ -121,7 +122,7 @@ func (w *world) deliver(l *link, index int, i uint32, later time.Duration) {
 		l.kept = append(l.kept, i)
 		return
 	}
-	at := w.now + Time(w.delay(index)) + Time(l.slow) + Time(later)
+	at := w.now + Time(w.delay(index)) + Time(l.slow) + Time(later) + Time(w.choose.below(index, int64(l.shaken)))
 	if w.cfg.Ordered {
 		at = max(at, l.last)
 		l.last = at
@@ -162,6 +163,11 @@ func (w *world) arrive(e event) {
 		return
 	}
 	before := n.record
+	if n.full > 0 {
+		m.isReply, m.reply = true, reply{failed: true}
+		w.transmit(e.a())
+		return
+	}
 	next := w.handle(n, m)
 	m.isReply, m.handled = true, w.now
 	if w.cfg.Without.Has(RestartGuard) && w.cfg.Without.Has(HonestFailover) {

@@ -80,6 +80,7 @@ type node struct {
 	down      int // nested faults
 	frozen    int
 	suspended int
+	full      int
 	inbox     []event
 
 	record

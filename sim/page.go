@@ -57,6 +57,43 @@ func (r *Report) twin() (Report, bool) {
 	return Run(cfg), true
 }
 
+// Panel is one section of a page: a run, and what else there is to say of it.
+type Panel struct {
+	Heading string
+	Report  *Report  // its picture and its story; nil for none
+	Command string   // that does it again
+	Lines   []string // figures, in words
+	Figure  string   // SVG, which is put in as it is
+}
+
+// WritePage writes a page of several panels; see ScenarioResult.WriteHTML. A Figure
+// has the classes of the pictures, and those of lines: l0 to l5.
+func WritePage(out io.Writer, title, story string, panels []Panel) error {
+	b := &strings.Builder{}
+	begin(b, title)
+	fmt.Fprintf(b, `<p class="story">%s</p>`, html.EscapeString(story))
+	for _, p := range panels {
+		if p.Report != nil {
+			p.Report.panel(b, p.Heading, p.Command)
+		}
+		if p.Report != nil && p.Figure == "" && len(p.Lines) == 0 {
+			continue
+		}
+		b.WriteString(`<section>`)
+		if p.Report == nil {
+			fmt.Fprintf(b, `<h2>%s</h2>`, html.EscapeString(p.Heading))
+		}
+		if p.Figure != "" {
+			fmt.Fprintf(b, `<div class="picture">%s</div>`, p.Figure)
+		}
+		for _, line := range p.Lines {
+			fmt.Fprintf(b, `<p class="numbers">%s</p>`, html.EscapeString(line))
+		}
+		b.WriteString(`</section>`)
+	}
+	return end(b, out)
+}
+
 // textOf is a defence in words.
 func textOf(d Defence) string {
 	var texts []string
@@ -215,6 +252,7 @@ main{max-width:1180px;margin:0 auto;padding:24px 16px 48px}h1{font-size:1.6rem;l
 .story{max-width:75ch}section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px;margin:20px 0}
 .verdict{font-weight:600;border-left:4px solid var(--soft);padding-left:10px;margin:.3em 0 1em}.v1{border-color:var(--safe)}.v2{border-color:var(--warn)}.v3,.v4{border-color:var(--red)}
 .picture{overflow-x:auto}.picture svg{display:block;min-width:760px;width:100%;height:auto}
+.line{fill:none;stroke-width:1.5}.l0{stroke:var(--k0)}.l1{stroke:var(--k1)}.l2{stroke:var(--k2)}.l3{stroke:var(--k3)}.l4{stroke:var(--k4)}.l5{stroke:var(--k5)}
 .faults{list-style:none;padding:0;margin:.6em 0;columns:2 320px;font-size:.88rem;color:var(--soft)}table{border-collapse:collapse;font-size:.92rem}td,th{padding:2px 14px 2px 0;text-align:left;vertical-align:top}.t{color:var(--soft);font-variant-numeric:tabular-nums;white-space:nowrap}
 .numbers{font-size:.86rem;color:var(--soft);margin:.5em 0 0;overflow-wrap:anywhere}footer{color:var(--soft);font-size:.9rem;max-width:90ch}code{font-size:.95em}
 `

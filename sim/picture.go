@@ -262,9 +262,6 @@ func (p *picture) overlaps(w *world, height int) {
 	leases := slices.DeleteFunc(slices.Clone(w.rec.bars), func(b bar) bool { return b.kind != "lease" })
 	for i, a := range leases {
 		for _, b := range leases[i+1:] {
-			if a.client == b.client {
-				continue
-			}
 			if from, to := max(a.from, b.from), min(a.to, b.to); from < to && from < p.end {
 				x := p.x(from)
 				fmt.Fprintf(&p.b, `<rect class="band" x="%.1f" y="%d" width="%.1f" height="%d"><title>two leases at once</title></rect>`,

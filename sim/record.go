@@ -99,14 +99,14 @@ func (w *world) noteHandled(n *node, before *record, m *message) {
 	var text string
 	switch {
 	case fresh:
-		text = fmt.Sprintf("grants to %s with fence %s", client, brief(n.fence))
+		text = fmt.Sprintf("grants to %s with fence %s", client, w.brief(n.fence))
 		if before.owner != 0 && before.owner != m.owner && before.until <= local {
 			text += fmt.Sprintf(", as %s's grant ended %s ago", w.ownerName(before.owner), shortTime(Time(local-before.until)))
 		}
 	case n.owner == 0 && before.owner != 0:
 		text = "is free again: " + client + " released"
 	case m.req.Op == protocol.Confirm && m.reply.granted:
-		text = fmt.Sprintf("accepts %s's confirm of token %s", client, brief(m.req.Token))
+		text = fmt.Sprintf("accepts %s's confirm of token %s", client, w.brief(m.req.Token))
 	case !m.reply.granted:
 		text = fmt.Sprintf("refuses %s's %s", client, m.req.Op)
 	case m.req.Op == protocol.Extend:
@@ -147,7 +147,7 @@ func (w *world) drawGrant(n *node, fresh bool, client int) {
 	switch {
 	case fresh:
 		w.rec.shut(n.bar, w.now)
-		n.bar = w.rec.open(bar{row: name("n", n.id), kind: "grant", label: brief(n.fence), client: client, from: w.now, to: n.expires(w.now)})
+		n.bar = w.rec.open(bar{row: name("n", n.id), kind: "grant", label: w.brief(n.fence), client: client, from: w.now, to: n.expires(w.now)})
 	case n.owner == 0:
 		w.rec.shut(n.bar, w.now)
 	}
@@ -163,8 +163,12 @@ func (w *world) ownerName(owner uint32) string {
 
 // brief writes a fence or token. Those that come of a wall clock are long: they
 // are told in microseconds since the world began.
-func brief(token uint64) string {
-	if origin := uint64(wallOrigin / 1000); token >= origin {
+func brief(token uint64) string { return briefSince(token, uint64(wallOrigin/1000)) }
+
+func (w *world) brief(token uint64) string { return briefSince(token, w.epoch) }
+
+func briefSince(token, origin uint64) string {
+	if token >= origin {
 		return fmt.Sprint(token - origin + 1)
 	}
 	return fmt.Sprint(token)
@@ -187,7 +191,7 @@ func (w *world) noteWon(a *attempt) {
 	if a.passed {
 		verb = "goes on for its next user"
 	}
-	a.note = w.add(w.label(a), verb+fmt.Sprintf(" with token %s, valid for %s", brief(a.token), shortTime(Time(a.until.Sub(w.local(a.client))))), causes...)
+	a.note = w.add(w.label(a), verb+fmt.Sprintf(" with token %s, valid for %s", w.brief(a.token), shortTime(Time(a.until.Sub(w.local(a.client))))), causes...)
 }
 
 func (w *world) noteTaken(a *attempt) {
@@ -196,7 +200,7 @@ func (w *world) noteTaken(a *attempt) {
 	}
 	w.noteAttempt(a, "has the lease")
 	w.rec.shut(a.bar, w.now)
-	a.bar = w.rec.open(bar{row: w.label(a), kind: "lease", label: "#" + brief(a.token), client: a.client.id, from: w.now, to: w.trueTime(a.client, a.until)})
+	a.bar = w.rec.open(bar{row: w.label(a), kind: "lease", label: "#" + w.brief(a.token), client: a.client.id, from: w.now, to: w.trueTime(a.client, a.until)})
 }
 
 func (w *world) noteRenewed(a *attempt) {
@@ -228,10 +232,10 @@ func (w *world) noteArrived(a *attempt, written uint32, accepted bool) {
 	if w.rec == nil {
 		return
 	}
-	text, kind := fmt.Sprintf("takes %s's write with token %s", w.label(a), brief(a.token)), "accepted"
+	text, kind := fmt.Sprintf("takes %s's write with token %s", w.label(a), w.brief(a.token)), "accepted"
 	if !accepted {
 		text = fmt.Sprintf("refuses %s's write: token %s is smaller than %s; the unfenced twin overwrites newer data",
-			w.label(a), brief(a.token), brief(w.resource.largest))
+			w.label(a), w.brief(a.token), w.brief(w.resource.largest))
 		kind = "rejected"
 	}
 	id := w.add("store", text, int32(written))
@@ -240,10 +244,10 @@ func (w *world) noteArrived(a *attempt, written uint32, accepted bool) {
 		w.rec.best = id
 	case w.rec.focus == 0:
 		w.rec.focus = id
-		w.rec.refusal = fmt.Sprintf(" (the first %s's, #%s < #%s)", w.label(a), brief(a.token), brief(w.resource.largest))
+		w.rec.refusal = fmt.Sprintf(" (the first %s's, #%s < #%s)", w.label(a), w.brief(a.token), w.brief(w.resource.largest))
 		w.rec.notes[id-1].Causes = append(w.rec.notes[id-1].Causes, w.rec.best)
 	}
-	w.rec.marks = append(w.rec.marks, mark{row: "store", kind: kind, label: brief(a.token), at: w.now})
+	w.rec.marks = append(w.rec.marks, mark{row: "store", kind: kind, label: w.brief(a.token), at: w.now})
 }
 
 func (w *world) noteFault(f *Fault) {
@@ -291,7 +295,7 @@ func (w *world) noteNodeFault(n *node, f *Fault, kind string, until Time, id int
 				w.rec.open(bar{row: who, kind: "quarantine", client: none, from: until, to: until + Time(w.cfg.MaxTTL)})
 			}
 		}
-	case Failover, Evict:
+	case Failover, Evict, Flush:
 		w.rec.shut(n.bar, w.now)
 	case Jump:
 		if n.bar > 0 && kinds[n.kind].byWallClock {

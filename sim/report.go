@@ -67,6 +67,7 @@ type Report struct {
 	Stats      Stats
 	Hash       uint64 // equal for equal Configs, on every machine
 	world      *world
+	worlds     []*world // of a history, one for each key
 }
 
 // Run runs a world to its end. It panics on a Config that makes no sense; Check

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -20,6 +21,16 @@ type Scenario struct {
 	Expect Verdict
 	Waits  time.Duration // nobody waits for longer, in the story itself; zero for no bound
 	Twins  []Twin
+	Real   []Real
+}
+
+// Real is a quorum of real servers that a story can be told on as well, by
+// sim/chaos.
+type Real struct {
+	Quorum string // such as "redis" or "mixed"
+	Expect Verdict
+	Scale  int           // how many times shorter
+	HealAt time.Duration // instead of the Config's; 0 for the same
 }
 
 // Twin is the same story without a defence.
@@ -63,9 +74,13 @@ func Scenarios() []Scenario {
 //	expect  unsafe without fencing
 //	waits   12s
 //	twin    restart-guard: violated I1
+//	real    redis mixed scale=8 heal=30s
+//	real    zk: safe
 //
 // Lines that begin with # are comments. World and client settings are those of
-// Config and Work; what they leave out has its default.
+// Config and Work; what they leave out has its default. Lines with real come last:
+// they name the quorums of real servers that sim/chaos tells the story on, how many
+// times shorter, when all faults end there, and the verdict if it is another.
 func ParseScenario(name, text string) (Scenario, error) {
 	s := Scenario{Name: name, Config: Config{Name: name, Seed: 1, HealAt: time.Minute}}
 	for i, line := range strings.Split(text, "\n") {
@@ -105,12 +120,14 @@ func (s *Scenario) line(word, rest string) (err error) {
 		s.Expect, err = ParseVerdict(rest)
 	case "waits":
 		s.Waits, err = time.ParseDuration(rest)
+	case "real":
+		err = s.real(rest)
 	case "twin":
 		var t Twin
 		t, err = parseTwin(rest)
 		s.Twins = append(s.Twins, t)
 	default:
-		err = fmt.Errorf("what is %q? use title, story, world, client, fault, expect, waits or twin", word)
+		err = fmt.Errorf("what is %q? use title, story, world, client, fault, expect, waits, twin or real", word)
 	}
 	return err
 }
@@ -135,6 +152,40 @@ func (s *Scenario) client(text string) error {
 		s.Config.Plans = append(s.Config.Plans, s.Config.Work)
 	}
 	s.Config.Plans[index] = w
+	return nil
+}
+
+func (s *Scenario) real(text string) (err error) {
+	names, verdict, found := strings.Cut(text, ":")
+	expect := s.Expect
+	if found {
+		if expect, err = ParseVerdict(strings.TrimSpace(verdict)); err != nil {
+			return err
+		}
+	}
+	if expect == 0 {
+		return errors.New("expect comes before real")
+	}
+	var quorums []string
+	var heal time.Duration
+	scale := 1
+	for word := range strings.FieldsSeq(names) {
+		switch setting, value, _ := strings.Cut(word, "="); {
+		case setting == "scale" && value != "":
+			if scale, err = strconv.Atoi(value); err != nil || scale < 1 {
+				return fmt.Errorf("%q is no scale", word)
+			}
+		case setting == "heal" && value != "":
+			if heal, err = time.ParseDuration(value); err != nil {
+				return err
+			}
+		default:
+			quorums = append(quorums, word)
+		}
+	}
+	for _, q := range quorums {
+		s.Real = append(s.Real, Real{Quorum: q, Expect: expect, Scale: scale, HealAt: heal})
+	}
 	return nil
 }
 

@@ -43,6 +43,8 @@ type world struct {
 	hash        uint64
 	outs        []protocol.Output // reused
 	rec         *recording
+	epoch       uint64 // when the world began, by a wall clock, in microseconds; tokens are told since then
+	observed    bool   // it is a real one, seen from outside
 	keepChoices bool
 	kept        []Fault // losses and duplicates that were drawn
 	coverage    *Coverage
@@ -56,7 +58,7 @@ const (
 )
 
 func newWorld(cfg *Config) *world {
-	w := &world{cfg: cfg, proto: cfg.protocolConfig(), hash: cfg.Seed}
+	w := &world{cfg: cfg, proto: cfg.protocolConfig(), hash: cfg.Seed, epoch: uint64(wallOrigin / 1000)}
 	links := 2 * cfg.Clients * cfg.Nodes
 	w.choose = newChooser(cfg.Seed, links+cfg.Clients+1, cfg.Bytes)
 	w.choose.tape = tapeOf(cfg)

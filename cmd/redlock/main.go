@@ -52,7 +52,7 @@ lock holds, and is still to be had.
 		SilenceUsage:               true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%v", err) })
-	root.AddCommand(newRunCommand(), newInspectCommand(), newUnlockCommand(), newNodesCommand(), newBenchCommand(), newDemoCommand(), newSimCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newInspectCommand(), newUnlockCommand(), newNodesCommand(), newBenchCommand(), newDemoCommand(), newSimCommand(), newChaosCommand(), newVersionCommand())
 	return root
 }
 

@@ -1,6 +1,8 @@
-// Preloaded into a server, adds an offset to its wall clock: microseconds, in
-// the file that REDLOCK_SERVER_CLOCK names. Writing the file makes the clock
-// jump while the server runs. Monotonic clocks are left alone, as by a real jump.
+// Preloaded into a server, sets its wall clock apart from the machine's: by an
+// offset in microseconds, and by a gain in microseconds a second since some moment.
+// They are in the file that REDLOCK_SERVER_CLOCK names, twice; its first number says
+// which of the two holds. Writing the file makes the clock jump or change its rate
+// while the server runs. Monotonic clocks are left alone, as by a real jump.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,10 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
-static int64_t none;
-static volatile int64_t *shared;
+struct slot {
+	int64_t offset, ppm, since;
+};
 
-static int64_t offset_us(void) {
+struct page {
+	int64_t turn;
+	struct slot slots[2];
+};
+
+static struct page none;
+static volatile struct page *shared;
+
+static int64_t offset_us(const struct timespec *t) {
 	if (!shared) {
 		const char *path = getenv("REDLOCK_SERVER_CLOCK");
 		int fd = path ? open(path, O_RDONLY) : -1;
@@ -23,11 +34,15 @@ static int64_t offset_us(void) {
 			close(fd);
 		shared = page == MAP_FAILED ? &none : page;
 	}
-	return *shared;
+	volatile struct slot *s = &shared->slots[shared->turn & 1];
+	int64_t offset = s->offset, ppm = s->ppm;
+	if (ppm)
+		offset += (t->tv_sec * 1000000 + t->tv_nsec / 1000 - s->since) * ppm / 1000000;
+	return offset;
 }
 
 static void shift(struct timespec *t) {
-	int64_t us = offset_us();
+	int64_t us = offset_us(t);
 	int64_t ns = t->tv_nsec + us % 1000000 * 1000;
 	t->tv_sec += us / 1000000 + ns / 1000000000;
 	ns %= 1000000000;
