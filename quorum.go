@@ -56,9 +56,10 @@ type attempt struct {
 
 // errands is what a step leaves to be done once the attempt is unlocked.
 type errands struct {
-	events []Event
-	left   *line
-	done   bool
+	events   []Event
+	left     *line
+	unlocked chan struct{} // to be closed once the line was left: who locks again at once shall not stand in it
+	done     bool
 }
 
 func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
@@ -209,6 +210,9 @@ func (a *attempt) run(e errands) {
 	if e.left != nil {
 		a.group.lines.leave(e.left)
 	}
+	if e.unlocked != nil {
+		close(e.unlocked)
+	}
 	if e.done {
 		a.rest()
 	}
@@ -277,7 +281,7 @@ func (a *attempt) confirmed(err error, e *errands) {
 	a.unlockErr = err
 	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.released - a.lease.handed,
 		Latency: a.group.clock.Now() - a.released, Err: err})
-	close(a.unlocked)
+	e.unlocked = a.unlocked
 	a.leaveLine(e)
 }
 

@@ -45,9 +45,11 @@ const (
 
 // waiting is a call that has not been answered.
 type waiting struct {
-	call *redlock.Call
+	call *redlock.Call // its caller's again once it was told, which the reader does before it says so
 	sent time.Duration // local instant at which it was written, or first seen to wait for that
 	how  manner
+
+	timeout time.Duration // the call's
 }
 
 // manner is how a call is made.
@@ -167,7 +169,7 @@ func (s *stream) submit(call *redlock.Call) {
 		s.started = true
 		s.done.Go(s.run)
 	}
-	s.queue = append(s.queue, waiting{call: call})
+	s.queue = append(s.queue, waiting{call: call, timeout: call.Timeout})
 	if !s.watched {
 		s.watched = true
 		s.clock.AfterFunc(watchEvery, s.watch)
@@ -271,7 +273,7 @@ func (s *stream) encode(to *link, now time.Duration) {
 	}
 	if timed {
 		s.buf = append(s.buf, "*1\r\n$4\r\nTIME\r\n"...)
-		s.batch = append(s.batch, waiting{call: clockCall, sent: now, how: clock})
+		s.batch = append(s.batch, waiting{call: clockCall, sent: now, how: clock, timeout: clockCall.Timeout})
 	}
 }
 
@@ -535,7 +537,7 @@ func (s *stream) watch() {
 	now := s.clock.Now()
 	var late []waiting
 	s.mu.Lock()
-	if oldest := s.oldest(); oldest != nil && s.link != nil && now-oldest.sent > max(oldest.call.Timeout, overdueMin) {
+	if oldest := s.oldest(); oldest != nil && s.link != nil && now-oldest.sent > max(oldest.timeout, overdueMin) {
 		s.overdue = fmt.Errorf("no answer within %v", now-oldest.sent)
 		_ = s.link.raw.Close()
 	}
@@ -544,7 +546,7 @@ func (s *stream) watch() {
 		if w.sent == 0 {
 			w.sent = now
 		}
-		if now-w.sent > w.call.Timeout {
+		if now-w.sent > w.timeout {
 			late = append(late, w)
 		} else {
 			kept = append(kept, w)
@@ -558,7 +560,7 @@ func (s *stream) watch() {
 	}
 	s.mu.Unlock()
 	for _, w := range late {
-		s.end([]waiting{w}, fmt.Errorf("not sent within %v", w.call.Timeout))
+		s.end([]waiting{w}, fmt.Errorf("not sent within %v", w.timeout))
 	}
 }
 

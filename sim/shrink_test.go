@@ -15,6 +15,9 @@ func TestShrinkingTellsAShortStory(t *testing.T) {
 			for seed := uint64(1); ; seed++ {
 				cfg = Draw(seed)
 				cfg.Without = without
+				if cfg.Nodes > 5 {
+					continue // the votes of a larger quorum alone would be a long story
+				}
 				if r := Run(cfg); r.Verdict == Violated {
 					break
 				}

@@ -34,6 +34,9 @@ func (a *Attempt) acquireVoted(now Instant, node int, in *Input) {
 	if a.phase == ending {
 		// A late grant. If a release is under way it is enough: it is final on
 		// the node, whatever the order. Else it has to be sent again.
+		if in.Vote.Outcome == Unknown && current && a.patient && !a.cfg.without(ReleaseUnknown) {
+			s.retryAt = now // it was not told before it had answered
+		}
 		if in.Vote.Outcome == Granted || in.Vote.Outcome == Barred {
 			s.doubt = true
 			if s.op != Release || !s.waiting() {
@@ -203,6 +206,7 @@ func (a *Attempt) fail(now Instant, reason Reason) {
 		f.HealsIn = a.healsIn()
 	}
 	a.out = append(a.out, Output{Kind: Failed, Votes: a.outcomes(), Failure: f})
+	a.patient = reason == Contended
 	a.end(now)
 }
 

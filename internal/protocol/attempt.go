@@ -52,6 +52,7 @@ type Attempt struct {
 	extendGoal Instant // same for a Prolong; zero for none
 
 	unlocking bool // the user waits to hear of the release
+	patient   bool // nodes that have not answered the only acquire are not told before they have
 	draining  bool
 	longest   time.Duration // longest TTL asked of any node
 	giveUp    Instant       // releases are not retried after this
@@ -187,9 +188,13 @@ func (a *Attempt) timeouts(now Instant) {
 		if !s.waiting() || now < s.deadline {
 			continue
 		}
+		asked := s.asked()
 		s.outcome = Unknown
-		if s.op == Release {
+		switch {
+		case s.op == Release:
 			a.releaseFailed(now, s)
+		case a.phase == ending && asked && !a.cfg.without(ReleaseUnknown):
+			s.retryAt = now
 		}
 	}
 }

@@ -17,7 +17,8 @@ func (a *Attempt) relinquish(now Instant) {
 }
 
 // end starts to give back whatever any node may hold. A node that refused and
-// was asked nothing since holds nothing.
+// was asked nothing since holds nothing. Where others have the key, so will most
+// nodes that have yet to answer the first round, so their answers are waited for.
 func (a *Attempt) end(now Instant) {
 	a.phase = ending
 	a.nextRenew, a.extendGoal = 0, 0
@@ -28,6 +29,9 @@ func (a *Attempt) end(now Instant) {
 	calls := a.cfg.Quorum + 1
 	for i := range a.seats {
 		s := &a.seats[i]
+		if a.patient && s.asked() {
+			continue
+		}
 		if s.granted || s.mayHold() && !a.cfg.without(ReleaseUnknown) {
 			a.send(now, i, Request{Op: Release, Hint: a.hint, Wake: calls > 0})
 			calls--
@@ -97,4 +101,9 @@ func (a *Attempt) drain(now Instant) {
 		a.relinquish(now)
 	}
 	a.draining = true
+	for i := range a.seats {
+		if s := &a.seats[i]; a.phase == ending && s.asked() {
+			s.retryAt = now
+		}
+	}
 }

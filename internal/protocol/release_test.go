@@ -63,48 +63,89 @@ func TestReleasesGoWhereAGrantMayBe(t *testing.T) {
 // A grant that arrives after the end would keep others out for a TTL, if nobody
 // gave it back.
 func TestLateGrantsAreReleased(t *testing.T) {
-	const failed = `
-		0s     start            -> acquire 0,1,2
+	const cancelled = `
+		0s     start            -> acquire 0,1
 		1ms    0 refused 300ms  ->
-		2ms    1 refused 300ms  -> failed: others hold the key, free in 300ms; release 2
+		2ms    unlock           -> failed: cancelled, free in 300ms; release 1
 	`
 	t.Run("by the release under way, which is final whatever the order", func(t *testing.T) {
-		tell(t, 3, failed+`
-			5ms    2 acquire granted 1 ->
-			6ms    2 granted           -> finished
+		tell(t, 2, cancelled+`
+			5ms    1 acquire granted 1 ->
+			6ms    1 granted           -> finished
 		`)
 	})
 	t.Run("by another one if the release was answered first", func(t *testing.T) {
-		tell(t, 3, failed+`
-			5ms    2 granted           ->
-			6ms    2 acquire granted 1 -> release 2
-			7ms    2 granted           -> finished
+		tell(t, 2, cancelled+`
+			5ms    1 granted           ->
+			6ms    1 acquire granted 1 -> release 1
+			7ms    1 granted           -> finished
 		`)
 	})
 	t.Run("at once, if the release is being waited to be tried again", func(t *testing.T) {
-		tell(t, 3, failed+`
-			5ms    2 release unknown   ->
-			6ms    2 acquire granted 1 -> release 2
-			7ms    2 granted           -> finished
+		tell(t, 2, cancelled+`
+			5ms    1 release unknown   ->
+			6ms    1 acquire granted 1 -> release 1
+			7ms    1 granted           -> finished
 		`)
 	})
 	t.Run("a late grant that is barred is one all the same", func(t *testing.T) {
-		tell(t, 3, failed+`
-			5ms    2 granted           ->
-			6ms    2 acquire barred 1s -> release 2
-			7ms    2 granted           -> finished
+		tell(t, 2, cancelled+`
+			5ms    1 granted           ->
+			6ms    1 acquire barred 1s -> release 1
+			7ms    1 granted           -> finished
 		`)
 	})
 	t.Run("a late refusal needs nothing", func(t *testing.T) {
-		tell(t, 3, failed+`
-			5ms    2 granted            ->
-			6ms    2 acquire refused 1s -> finished
+		tell(t, 2, cancelled+`
+			5ms    1 granted            ->
+			6ms    1 acquire refused 1s -> finished
 		`)
 	})
 	t.Run("nothing is finished while an answer is due", func(t *testing.T) {
+		tell(t, 2, cancelled+`
+			5ms    1 granted           ->
+			9s     1 acquire unknown   -> finished
+		`)
+	})
+}
+
+// Where others hold the key, a node that has not answered most likely refuses,
+// and a release would be for nothing.
+func TestAnswersToALostRoundAreWaitedFor(t *testing.T) {
+	const failed = `
+		0s     start            -> acquire 0,1,2
+		1ms    0 refused 300ms  ->
+		2ms    1 refused 300ms  -> failed: others hold the key, free in 300ms
+	`
+	t.Run("a refusal ends it", func(t *testing.T) {
 		tell(t, 3, failed+`
-			5ms    2 granted           ->
-			9s     2 acquire unknown   -> finished
+			3ms    2 refused 300ms -> finished
+		`)
+	})
+	t.Run("a grant is given back at once", func(t *testing.T) {
+		tell(t, 3, failed+`
+			3ms    2 granted 1     -> release 2
+			4ms    2 granted       -> finished
+		`)
+	})
+	t.Run("a node that does not answer is told at the deadline", func(t *testing.T) {
+		tell(t, 3, failed+`
+			100ms  tick              -> release 2
+			101ms  2 granted         ->
+			9s     2 acquire unknown -> finished
+		`)
+	})
+	t.Run("or when it fails", func(t *testing.T) {
+		tell(t, 3, failed+`
+			3ms    2 unknown       -> release 2
+			4ms    2 granted       -> finished
+		`)
+	})
+	t.Run("or at once, to make an end", func(t *testing.T) {
+		tell(t, 3, failed+`
+			3ms    drain             -> release 2
+			4ms    2 granted         ->
+			9s     2 acquire unknown -> finished
 		`)
 	})
 }

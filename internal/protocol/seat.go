@@ -44,6 +44,9 @@ func (s *seat) ask(now Instant, req Request) {
 // waiting says that an answer may still come in time.
 func (s *seat) waiting() bool { return s.id != 0 && !s.answered && s.outcome == Pending }
 
+// asked says that the node has yet to answer the one acquire that it was sent.
+func (s *seat) asked() bool { return s.waiting() && s.op == Acquire && s.open == 1 && !s.doubt }
+
 // answer notes the outcome, unless the answer is to an earlier request. An
 // answer after the deadline is still an answer.
 func (s *seat) answer(in *Input) bool {
