@@ -45,11 +45,14 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 		TTL: req.TTL, Hint: req.Hint, Fence: req.Fence, Token: req.Token,
 		Timeout: a.cfg.NodeTimeout, Done: c.done,
 	}}
-	if req.First || req.Op == protocol.Release {
-		call.Place = a.place
+	if req.First && a.place != nil {
+		call.Place = *a.place
+		if !req.Queue {
+			call.Place.Hold = 0
+		}
 	}
-	if !req.Queue {
-		call.Place.Hold = 0
+	if req.Op == protocol.Release && a.waited {
+		call.Hint = 0
 	}
 	// Nothing is acquired after a release, and what heals a lease may come behind
 	// a release that somebody else forced.

@@ -192,10 +192,10 @@ type Call struct {
 	Owner string
 
 	TTL   time.Duration // of an acquire or an extend
-	Hint  uint64        // of an acquire, as is Place; a release has those of the owner's first
-	Place Place
-	Fence uint64 // of a confirm or an extend
-	Token uint64 // of a confirm
+	Hint  uint64        // of an acquire; of a release, that of the owner's first acquire unless that had a Place
+	Place Place         // of an acquire
+	Fence uint64        // of a confirm or an extend
+	Token uint64        // of a confirm
 
 	// Timeout is after how long from Submit the answer is of no use any more.
 	Timeout time.Duration

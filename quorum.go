@@ -26,7 +26,7 @@ type attempt struct {
 	ttl    time.Duration
 	key    string
 	owner  string
-	place  Place
+	place  *Place          // of its first round, until that is won
 	caller context.Context // whose values calls and leases have
 
 	until atomic.Int64 // end of validity, for Remaining
@@ -34,23 +34,25 @@ type attempt struct {
 	busy  atomic.Int32 // the machine, until it has finished, and each call to a node
 
 	due  protocol.Instant // of the next tick, and its place among the timers
-	rank int
+	rank int32
+
+	waited  bool // it had a place in the nodes' queues
+	sending bool // a goroutine sends what is to be sent
 
 	mu        sync.Mutex
 	machine   protocol.Attempt
-	line      *line         // at whose head its user is; nil once it left
-	out       *calls        // to be sent
-	sending   bool          // a goroutine is at it
-	votes     []NodeVote    // the latest answers, until it is won; and those that were no grants
-	decided   chan struct{} // closed once won or failed; nil after that
-	unlocked  chan struct{} // closed once the release is confirmed, or is known not to be
-	extending chan struct{} // held by the Extend under way
-	lease     *Lease        // once won, the latest
-	failure   protocol.Failure
-	err       error         // why it was not won
-	ending    error         // ErrReleased or ErrClosed, once the lease is given up
-	released  time.Duration // when it was
-	prolonged chan error    // of the Extend under way
+	line      *line             // at whose head its user is; nil once it left
+	out       *calls            // to be sent
+	votes     []NodeVote        // the latest answers, until it is won; and those that were no grants
+	decided   chan struct{}     // closed once won or failed; nil after that
+	unlocked  chan struct{}     // closed once the release is confirmed, or is known not to be
+	extending chan struct{}     // held by the Extend under way
+	lease     *Lease            // once won, the latest
+	failure   *protocol.Failure // why it was not won
+	err       error             // why it was not won
+	ending    error             // ErrReleased or ErrClosed, once the lease is given up
+	released  time.Duration     // when it was
+	prolonged chan error        // of the Extend under way
 	unlockErr error
 }
 
@@ -246,14 +248,15 @@ func (a *attempt) won(out *protocol.Output, e *errands) {
 	a.until.Store(int64(out.Until))
 	a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: a.group.clock.Now()}
 	a.event(e, Event{Kind: EventRound, Token: out.Token, Latency: a.slowestVote()})
-	a.votes = nil
+	a.votes, a.place = nil, nil
 	a.decide()
 }
 
 // failed is told of a round that was lost, or of a lease that was won and came
 // too late into its user's hands.
 func (a *attempt) failed(out *protocol.Output, e *errands) {
-	a.failure = out.Failure
+	failure := out.Failure
+	a.failure = &failure
 	sentinel := ErrNoQuorum
 	if out.Failure.Reason == protocol.Contended || out.Failure.Reason == protocol.Cancelled {
 		sentinel = ErrNotAcquired

@@ -238,7 +238,7 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 			l.group.lines.noteContended(w.key, l.group.now())
 		}
 		w.listen()
-		pause, again := w.waiter.Next(l.group.now(), a.failure, w.random)
+		pause, again := w.waiter.Next(l.group.now(), *a.failure, w.random)
 		if !again {
 			return nil, err
 		}
@@ -300,7 +300,11 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	var err error
 	if ln != nil {
 		start.Queue, err = w.begin()
-		a.line, a.place = ln, w.place
+		a.line = ln
+		if w.place.Waiter != "" {
+			place := w.place
+			a.place, a.waited = &place, true
+		}
 		if l.opts.LocalHandoffs > 0 && g.lines.isShared(ln) {
 			start.Spare = uint64(l.opts.LocalHandoffs)
 		}

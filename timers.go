@@ -29,11 +29,11 @@ func (t *timers) set(a *attempt, at protocol.Instant) {
 	case at == 0 && waiting:
 		t.remove(a)
 	case waiting:
-		t.fix(a.rank)
+		t.fix(int(a.rank))
 	case at != 0:
-		a.rank = len(t.heap)
+		a.rank = int32(len(t.heap))
 		t.heap = append(t.heap, a)
-		t.up(a.rank)
+		t.up(int(a.rank))
 	}
 	t.arm()
 }
@@ -90,7 +90,7 @@ func (t *timers) stop() {
 
 func (t *timers) remove(a *attempt) {
 	last := len(t.heap) - 1
-	i := a.rank
+	i := int(a.rank)
 	t.swap(i, last)
 	t.heap[last] = nil
 	t.heap = t.heap[:last]
@@ -134,5 +134,5 @@ func (t *timers) down(i int) {
 
 func (t *timers) swap(i, j int) {
 	t.heap[i], t.heap[j] = t.heap[j], t.heap[i]
-	t.heap[i].rank, t.heap[j].rank = i, j
+	t.heap[i].rank, t.heap[j].rank = int32(i), int32(j)
 }

@@ -34,10 +34,14 @@ type script struct {
 func loadScript(name string, arguments int) *script {
 	var source strings.Builder
 	fmt.Fprintf(&source, "local horizon_us, max_fence = %d, %d\n", redlock.HintHorizon.Microseconds(), uint64(redlock.MaxFence))
-	for _, file := range []string{"common", name} {
-		if name == "release" && file == "common" {
-			continue // it needs none of that
-		}
+	files := []string{"common", name}
+	switch name {
+	case "release":
+		files = files[1:] // it needs none of that
+	case "extend":
+		files = append([]string{"renew"}, files...)
+	}
+	for _, file := range files {
 		text, err := luaFiles.ReadFile("lua/" + file + ".lua")
 		if err != nil {
 			panic(err) // the file is part of the package

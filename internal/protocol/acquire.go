@@ -57,7 +57,7 @@ func (a *Attempt) acquireVoted(now Instant, node int, in *Input) {
 		a.grantedWhileConfirming(now, node)
 	case Refused:
 		s.lapse()
-		s.remaining, s.queued = in.Vote.Remaining, in.Vote.Queued
+		s.wait, s.queued = in.Vote.Remaining, in.Vote.Queued
 	case Barred:
 		s.bar(in.Vote)
 	}
@@ -225,7 +225,7 @@ func (a *Attempt) queuedAt() uint64 {
 // told; zero if they are free already, or nobody knows.
 func (a *Attempt) freeIn() time.Duration {
 	return a.enough(func(s *seat) (time.Duration, bool) {
-		return s.remaining, s.outcome == Refused
+		return s.wait, s.outcome == Refused
 	})
 }
 
@@ -234,8 +234,8 @@ func (a *Attempt) freeIn() time.Duration {
 func (a *Attempt) healsIn() time.Duration {
 	const never = time.Duration(1<<63 - 1)
 	wait := a.enough(func(s *seat) (time.Duration, bool) {
-		if s.outcome == Barred && s.barredFor > 0 {
-			return s.barredFor, true
+		if s.outcome == Barred && s.wait > 0 {
+			return s.wait, true
 		}
 		return never, s.outcome.failed()
 	})

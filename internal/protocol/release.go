@@ -84,8 +84,8 @@ func (a *Attempt) releaseFailed(now Instant, s *seat) {
 	if s.retryAt != 0 {
 		return // the deadline passed first, and the try is planned already
 	}
-	next := now.Add(a.cfg.NodeTimeout << min(s.tries, 16))
-	s.tries++
+	next := now.Add(a.cfg.NodeTimeout << s.tries)
+	s.tries = min(s.tries+1, manyTries)
 	if a.draining || next > a.giveUp {
 		s.free()
 		return

@@ -2,35 +2,38 @@ package protocol
 
 import "time"
 
-// seat is what an attempt knows of one node.
+// seat is what an attempt knows of one node. There may be very many attempts, so
+// it is kept small.
 type seat struct {
 	// The request that was sent last, and what came of it.
-	id       uint32
-	op       Op
 	sent     Instant
 	ttl      time.Duration
 	deadline Instant
-	answered bool
+	id       uint32
+	op       Op
 	outcome  Outcome
+	answered bool
 
 	// The grant, if the node is known to have made one that still counts.
 	granted bool
+	stored  bool // and the node's counter is at the token, and those to spare, under this very grant
 	fence   uint64
 	expiry  Instant // it stands at least until then; the margin is taken off
-	stored  bool    // and the node's counter is at the token, and those to spare, under this very grant
 
 	// There may be a grant that does not count: of an acquire that was never
 	// answered, and may be handled at any time yet, or of a barred node.
-	open      int // acquires without a definite answer
-	doubt     bool
-	rejoin    bool          // its grant is gone: ask for a new one
-	queued    bool          // it keeps the waiter's place
-	remaining time.Duration // of the holder its refusal named
-	barredFor time.Duration
+	open   int32 // acquires without a definite answer
+	doubt  bool
+	rejoin bool          // its grant is gone: ask for a new one
+	queued bool          // it keeps the waiter's place
+	tries  uint8         // releases that failed, up to manyTries
+	wait   time.Duration // of a refusal, until its holder is gone; of a barred node, until it votes
 
-	tries   int     // releases that failed
 	retryAt Instant // of the next release; zero for none
 }
+
+// manyTries is after how many the pause between releases grows no more.
+const manyTries = 16
 
 // ask notes that a request is sent.
 func (s *seat) ask(now Instant, req Request) {
@@ -90,7 +93,7 @@ func (s *seat) lapse() {
 func (s *seat) bar(v Vote) {
 	s.lapse()
 	s.doubt = true
-	s.barredFor = v.BarredFor
+	s.wait = v.BarredFor
 }
 
 func (s *seat) confirmed(v Vote) {
