@@ -99,6 +99,20 @@ func TestStreamOrder(t *testing.T) {
 	})
 }
 
+// A call belongs to its maker again as soon as it is done: the stream, which looks
+// at waiting calls now and then, must not look at it any more. The race detector
+// tells.
+func TestStreamLetsGoOfAnsweredCalls(t *testing.T) {
+	n := node(t, startMini(t).Addr())
+	done := make(chan struct{})
+	n.Submit(&redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: owner(1), TTL: time.Hour, Timeout: patience, Done: func(c *redlock.Call) {
+		c.Timeout = 2 * patience
+		time.Sleep(100 * time.Millisecond) // the stream looks several times meanwhile
+		close(done)
+	}})
+	<-done
+}
+
 // A dead server costs an error at once and heals by itself; calls end once each.
 func TestStreamOutlivesItsServer(t *testing.T) {
 	s := testserver.StartRedis(t)

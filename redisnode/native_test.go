@@ -1,0 +1,54 @@
+package redisnode
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorumlock/redlock"
+)
+
+// The three numbers that stand for an owner must tell all owners apart, be told
+// apart from fences, and stand in order, as Redis keeps a small set of integers.
+func TestOwnersInParts(t *testing.T) {
+	for _, owner := range []string{
+		"00000000000000000000000000000000", "ffffffffffffffffffffffffffffffff", "0123456789abcdeffedcba9876543210",
+		"80000000000000000000000000000001", "00000000001fffffffffc00000000000", "7ffffffffff0000000000080000000ff",
+	} {
+		p, ok := split(owner)
+		require.True(t, ok)
+		assert.Greater(t, p[0], uint64(redlock.MaxFence))
+		assert.Less(t, p[0], p[1])
+		assert.Less(t, p[1], p[2])
+		assert.Positive(t, int64(p[2]), "Redis's integers have a sign")
+		assert.Equal(t, owner, p.join())
+		again, ok := joined(inParts(owner))
+		assert.True(t, ok)
+		assert.Equal(t, owner, again)
+	}
+	for _, other := range []string{"", "xyz", "0123456789abcdeffedcba987654321g", "0123456789ABCDEFFEDCBA987654321"} {
+		_, ok := split(other)
+		assert.False(t, ok, other)
+	}
+	_, ok := joined("1,2,3")
+	assert.False(t, ok)
+}
+
+// Only what has become long for good counts as far away.
+func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
+	var d distance
+	assert.True(t, d.far(), "nothing is known")
+	d.add(10 * farAway)
+	assert.True(t, d.far())
+	d.add(farAway / 2)
+	for range 255 {
+		d.add(50 * farAway)
+	}
+	assert.False(t, d.far(), "a busy server is no distant one")
+	for range 600 {
+		d.add(50 * time.Millisecond)
+	}
+	assert.True(t, d.far())
+}
