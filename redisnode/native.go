@@ -52,7 +52,8 @@ const (
 	partTag  = 1 << 60
 )
 
-// split gives the parts of an owner, if it is one of 32 hexadecimal digits.
+// split gives the parts of an owner, if it is one of 32 hexadecimal digits, and
+// small letters: join writes those.
 func split(owner string) (p parts, ok bool) {
 	var raw [ownerBytes]byte
 	if len(owner) != 2*ownerBytes {
@@ -60,6 +61,11 @@ func split(owner string) (p parts, ok bool) {
 	}
 	var text [2 * ownerBytes]byte
 	copy(text[:], owner)
+	for _, digit := range text {
+		if digit < 'a' && digit > '9' {
+			return p, false
+		}
+	}
 	if _, err := hex.Decode(raw[:], text[:]); err != nil {
 		return p, false
 	}

@@ -28,7 +28,7 @@ func TestOwnersInParts(t *testing.T) {
 		assert.True(t, ok)
 		assert.Equal(t, owner, again)
 	}
-	for _, other := range []string{"", "xyz", "0123456789abcdeffedcba987654321g", "0123456789ABCDEFFEDCBA987654321"} {
+	for _, other := range []string{"", "xyz", "0123456789abcdeffedcba987654321g", "0123456789abcdeffedcba987654321", "0123456789ABCDEFFEDCBA9876543210"} {
 		_, ok := split(other)
 		assert.False(t, ok, other)
 	}
