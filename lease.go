@@ -146,15 +146,15 @@ func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 // ErrNoQuorum if too few nodes confirmed: the key is then free after its TTL at
 // the latest.
 func (l *Lease) Unlock(context.Context) error {
-	unlocked := l.attempt.unlock(l)
+	end := l.attempt.unlock(l)
 	if err := l.Err(); errors.Is(err, ErrLost) {
 		return err
 	}
-	if unlocked == nil {
+	if end == nil {
 		return nil // it was passed on
 	}
-	<-unlocked
-	return l.attempt.unlockErr
+	<-end.done
+	return end.err
 }
 
 // giveUp unlocks without waiting.

@@ -14,20 +14,17 @@ import (
 // asks the nodes or holds the lock, the others wait in the order they came.
 type lines struct {
 	mu        sync.Mutex
-	of        map[lineKey]*line
+	of        map[string]*line            // by key, the first of those with different options
 	contended map[string]protocol.Instant // when other processes were last seen to want a key
 }
 
-// lineKey has the options too: a lease is passed on only to a caller who would
-// have got the same.
-type lineKey struct {
-	key string
-	LockOptions
-}
-
-// line is one line. Whoever is at its head leaves it with leave.
+// line is one line. Whoever is at its head leaves it with leave. A lease is passed
+// on only to a caller who would have got the same, so callers with other options
+// stand in another line.
 type line struct {
-	key     lineKey
+	key     string
+	options *LockOptions
+	next    *line // of the same key, with other options
 	waiting []*turn
 	shared  bool // somebody ever waited in it
 }
@@ -39,16 +36,20 @@ type turn struct {
 }
 
 func newLines() *lines {
-	return &lines{of: make(map[lineKey]*line), contended: make(map[string]protocol.Instant)}
+	return &lines{of: make(map[string]*line), contended: make(map[string]protocol.Instant)}
 }
 
 // join gives the line, and a turn to wait for unless the caller is at its head.
-func (ls *lines) join(key lineKey) (*line, *turn) {
+func (ls *lines) join(key string, options *LockOptions) (*line, *turn) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ln := ls.of[key]
+	first := ls.of[key]
+	ln := first
+	for ln != nil && *ln.options != *options {
+		ln = ln.next
+	}
 	if ln == nil {
-		ln = &line{key: key}
+		ln = &line{key: key, options: options, next: first}
 		ls.of[key] = ln
 		return ln, nil
 	}
@@ -63,10 +64,25 @@ func (ls *lines) leave(ln *line) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if len(ln.waiting) == 0 {
-		delete(ls.of, ln.key)
+		ls.remove(ln)
 		return
 	}
 	ln.pop().told <- nil
+}
+
+func (ls *lines) remove(ln *line) {
+	first := ls.of[ln.key]
+	switch {
+	case first != ln:
+		for first.next != ln {
+			first = first.next
+		}
+		first.next = ln.next
+	case ln.next != nil:
+		ls.of[ln.key] = ln.next
+	default:
+		delete(ls.of, ln.key)
+	}
 }
 
 // pass has the next in the line told of the lease that take gives, unless nobody
@@ -146,7 +162,7 @@ func (ls *lines) isContended(key string, now protocol.Instant) bool {
 func (l *Locker) standInLine(ctx context.Context, key string, called time.Duration) (*line, *Lease, error) {
 	lines := l.group.lines
 	for {
-		ln, t := lines.join(lineKey{key, LockOptions{l.opts.TTL, l.opts.MinValidity, l.opts.MaxHold, l.opts.NoRenew}})
+		ln, t := lines.join(key, &l.own)
 		if t == nil {
 			return ln, nil, nil
 		}

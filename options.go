@@ -141,6 +141,11 @@ func (o Options) with(l LockOptions) (Options, error) {
 	return o, nil
 }
 
+// ofLocks is what single locks may have otherwise.
+func (o Options) ofLocks() LockOptions {
+	return LockOptions{TTL: o.TTL, MinValidity: o.MinValidity, MaxHold: o.MaxHold, NoRenew: o.NoRenew}
+}
+
 // resolve fills in the defaults and checks that what comes of it is safe.
 func (o Options) resolve(group []Node) (Options, protocol.Config, error) {
 	if err := o.checkSigns(); err != nil {

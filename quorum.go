@@ -41,19 +41,29 @@ type attempt struct {
 
 	mu        sync.Mutex
 	machine   protocol.Attempt
-	line      *line             // at whose head its user is; nil once it left
-	out       *calls            // to be sent
-	votes     []NodeVote        // the latest answers, until it is won; and those that were no grants
-	decided   chan struct{}     // closed once won or failed; nil after that
-	unlocked  chan struct{}     // closed once the release is confirmed, or is known not to be
-	extending chan struct{}     // held by the Extend under way
-	lease     *Lease            // once won, the latest
-	failure   *protocol.Failure // why it was not won
-	err       error             // why it was not won
-	ending    error             // ErrReleased or ErrClosed, once the lease is given up
-	released  time.Duration     // when it was
-	prolonged chan error        // of the Extend under way
-	unlockErr error
+	line      *line         // at whose head its user is; nil once it left
+	out       *calls        // to be sent
+	votes     []NodeVote    // the latest answers, until it is won; and those that were no grants
+	decided   chan struct{} // closed once won or failed; nil after that
+	extending chan struct{} // held by the Extend under way
+	lease     *Lease        // once won, the latest
+	lost      *lostRound    // once it was not won
+	ending    *ending       // once the lease, or the attempt to get one, is given up
+	prolonged chan error    // of the Extend under way
+}
+
+// lostRound is why an attempt was not won.
+type lostRound struct {
+	protocol.Failure
+	err error
+}
+
+// ending is the giving up of a lease.
+type ending struct {
+	why  error // ErrReleased or ErrClosed
+	at   time.Duration
+	done chan struct{} // closed once the release is confirmed, or is known not to be
+	err  error         // that it was not
 }
 
 // errands is what a step leaves to be done once the attempt is unlocked.
@@ -98,9 +108,13 @@ func (a *attempt) await(ctx context.Context, called time.Duration) (*Lease, erro
 	}
 	a.step(protocol.Input{Kind: protocol.Take})
 	a.mu.Lock()
-	lease, err := a.lease, a.err
+	lease := a.lease
+	var err error
+	if a.lost != nil {
+		err = a.lost.err
+	}
 	switch {
-	case a.ending == ErrClosed: //nolint:errorlint // set by relinquish
+	case a.ending != nil && a.ending.why == ErrClosed: //nolint:errorlint // set by relinquish
 		err = fmt.Errorf("redlock: %w", ErrClosed)
 	case a.ending != nil && err == nil: // won at the last moment, and given up
 		err = fmt.Errorf("redlock: %q: %w", a.key, endedBy(ctx))
@@ -255,8 +269,6 @@ func (a *attempt) won(out *protocol.Output, e *errands) {
 // failed is told of a round that was lost, or of a lease that was won and came
 // too late into its user's hands.
 func (a *attempt) failed(out *protocol.Output, e *errands) {
-	failure := out.Failure
-	a.failure = &failure
 	sentinel := ErrNoQuorum
 	if out.Failure.Reason == protocol.Contended || out.Failure.Reason == protocol.Cancelled {
 		sentinel = ErrNotAcquired
@@ -264,10 +276,11 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 	if out.Failure.Reason == protocol.TooSlow {
 		sentinel = fmt.Errorf("%w: %v", ErrNoQuorum, out.Failure.Reason)
 	}
-	a.err = a.quorumError("lock", sentinel, out.Votes)
-	a.event(e, Event{Kind: EventRound, Latency: out.Failure.Elapsed, Err: a.err})
+	err := a.quorumError("lock", sentinel, out.Votes)
+	a.lost = &lostRound{out.Failure, err}
+	a.event(e, Event{Kind: EventRound, Latency: out.Failure.Elapsed, Err: err})
 	if a.lease != nil {
-		a.end(a.err)
+		a.end(err)
 		a.leaveLine(e)
 		return
 	}
@@ -281,10 +294,10 @@ func (a *attempt) decide() {
 
 // confirmed is told that the release is through, or that it is not yet.
 func (a *attempt) confirmed(err error, e *errands) {
-	a.unlockErr = err
-	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.released - a.lease.handed,
-		Latency: a.group.clock.Now() - a.released, Err: err})
-	e.unlocked = a.unlocked
+	a.ending.err = err
+	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.ending.at - a.lease.handed,
+		Latency: a.group.clock.Now() - a.ending.at, Err: err})
+	e.unlocked = a.ending.done
 	a.leaveLine(e)
 }
 
@@ -301,9 +314,9 @@ func (a *attempt) relinquishLocked(why error) errands {
 	if a.ending != nil || a.over.Load() {
 		return errands{}
 	}
-	a.ending, a.released = why, a.group.clock.Now()
-	a.unlocked = make(chan struct{})
-	e := a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Relinquish})
+	now := a.group.now()
+	a.ending = &ending{why: why, at: time.Duration(now), done: make(chan struct{})}
+	e := a.stepLocked(now, protocol.Input{Kind: protocol.Relinquish})
 	if a.lease != nil && !a.over.Load() { // not lost in that very step
 		a.end(fmt.Errorf("redlock: %q: %w", a.key, why))
 	}
@@ -311,21 +324,21 @@ func (a *attempt) relinquishLocked(why error) errands {
 }
 
 // unlock ends a lease: it is passed on to the next of this Locker's callers who
-// wants the key, if there is one, or released. It gives what is closed when that
-// is done, nil if there is nothing to wait for.
-func (a *attempt) unlock(l *Lease) <-chan struct{} {
+// wants the key, if there is one, or released. It gives what there is to wait for,
+// if anything.
+func (a *attempt) unlock(l *Lease) *ending {
 	a.mu.Lock()
 	var e errands
 	if a.lease == l && l.ended == nil && !(a.line != nil && a.pass(&e)) {
 		e = a.relinquishLocked(ErrReleased)
 	}
-	var unlocked <-chan struct{}
+	var end *ending
 	if a.lease == l {
-		unlocked = a.unlocked
+		end = a.ending
 	}
 	a.mu.Unlock()
 	a.run(e)
-	return unlocked
+	return end
 }
 
 // pass has the next caller in the line get the lease, if the protocol allows it.
@@ -376,7 +389,7 @@ func (a *attempt) notProlonged(out *protocol.Output) error {
 	case out.Reason != protocol.NotHeld:
 		return a.quorumError("extend", ErrNoQuorum, out.Votes)
 	case a.ending != nil:
-		return fmt.Errorf("redlock: extend %q: %w", a.key, a.ending)
+		return fmt.Errorf("redlock: extend %q: %w", a.key, a.ending.why)
 	}
 	return fmt.Errorf("redlock: extend %q: %w", a.key, ErrLost)
 }

@@ -22,7 +22,8 @@ type Locker struct {
 	asked Options // as given, so that With can work out the defaults anew
 	opts  Options
 	cfg   protocol.Config
-	err   error // of With
+	own   LockOptions // those in force
+	err   error       // of With
 }
 
 // group is what a Locker and those derived from it share.
@@ -68,7 +69,7 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 		return nil, err
 	}
 	asked.MaxTTL = opts.MaxTTL // one for all: the guards go by it
-	l := &Locker{asked: asked, opts: opts, cfg: cfg}
+	l := &Locker{asked: asked, opts: opts, cfg: cfg, own: opts.ofLocks()}
 	submitters := submittersOf(nodes)
 	l.group = &group{
 		nodes:    append([]Node(nil), nodes...),
@@ -132,6 +133,7 @@ func (l *Locker) With(o LockOptions) *Locker {
 	var err error
 	if derived.asked, err = l.asked.with(o); err == nil {
 		derived.opts, derived.cfg, err = derived.asked.resolve(l.group.nodes)
+		derived.own = derived.opts.ofLocks()
 	}
 	derived.err = err
 	return derived
@@ -234,11 +236,11 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 		if err == nil || ln == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return lease, err
 		}
-		if l.cfg.Queues && a.failure.Reason == protocol.Contended {
+		if l.cfg.Queues && a.lost.Reason == protocol.Contended {
 			l.group.lines.noteContended(w.key, l.group.now())
 		}
 		w.listen()
-		pause, again := w.waiter.Next(l.group.now(), *a.failure, w.random)
+		pause, again := w.waiter.Next(l.group.now(), a.lost.Failure, w.random)
 		if !again {
 			return nil, err
 		}

@@ -57,7 +57,8 @@ func (a *Attempt) acquireVoted(now Instant, node int, in *Input) {
 		a.grantedWhileConfirming(now, node)
 	case Refused:
 		s.lapse()
-		s.wait, s.queued = in.Vote.Remaining, in.Vote.Queued
+		s.setWait(in.Vote.Remaining)
+		s.queued = in.Vote.Queued
 	case Barred:
 		s.bar(in.Vote)
 	}
@@ -225,7 +226,7 @@ func (a *Attempt) queuedAt() uint64 {
 // told; zero if they are free already, or nobody knows.
 func (a *Attempt) freeIn() time.Duration {
 	return a.enough(func(s *seat) (time.Duration, bool) {
-		return s.wait, s.outcome == Refused
+		return s.waitFor(), s.outcome == Refused
 	})
 }
 
@@ -235,7 +236,7 @@ func (a *Attempt) healsIn() time.Duration {
 	const never = time.Duration(1<<63 - 1)
 	wait := a.enough(func(s *seat) (time.Duration, bool) {
 		if s.outcome == Barred && s.wait > 0 {
-			return s.wait, true
+			return s.waitFor(), true
 		}
 		return never, s.outcome.failed()
 	})

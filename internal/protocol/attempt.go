@@ -185,7 +185,7 @@ func (a *Attempt) emit(kind OutputKind) *Output {
 func (a *Attempt) timeouts(now Instant) {
 	for i := range a.seats {
 		s := &a.seats[i]
-		if !s.waiting() || now < s.deadline {
+		if !s.waiting() || now < s.deadline(a.cfg) {
 			continue
 		}
 		asked := s.asked()
@@ -210,7 +210,7 @@ func (a *Attempt) arm() {
 	for i := range a.seats {
 		s := &a.seats[i]
 		if s.waiting() {
-			consider(s.deadline)
+			consider(s.deadline(a.cfg))
 		}
 		consider(s.retryAt)
 	}

@@ -8,7 +8,6 @@ type seat struct {
 	// The request that was sent last, and what came of it.
 	sent     Instant
 	ttl      time.Duration
-	deadline Instant
 	id       uint32
 	op       Op
 	outcome  Outcome
@@ -22,30 +21,41 @@ type seat struct {
 
 	// There may be a grant that does not count: of an acquire that was never
 	// answered, and may be handled at any time yet, or of a barred node.
-	open   int32 // acquires without a definite answer
+	open   int16 // acquires without a definite answer
 	doubt  bool
-	rejoin bool          // its grant is gone: ask for a new one
-	queued bool          // it keeps the waiter's place
-	tries  uint8         // releases that failed, up to manyTries
-	wait   time.Duration // of a refusal, until its holder is gone; of a barred node, until it votes
+	rejoin bool   // its grant is gone: ask for a new one
+	queued bool   // it keeps the waiter's place
+	tries  uint8  // releases that failed, up to manyTries
+	wait   uint32 // of a refusal, until its holder is gone; of a barred node, until it votes; see setWait
 
 	retryAt Instant // of the next release; zero for none
 }
+
+// setWait keeps a time in microseconds, rounded up. More than an hour is long
+// enough for what it is for: when to ask again at the latest.
+func (s *seat) setWait(d time.Duration) {
+	s.wait = uint32(min((max(0, d)+time.Microsecond-1)/time.Microsecond, 1<<32-1))
+}
+
+func (s *seat) waitFor() time.Duration { return time.Duration(s.wait) * time.Microsecond }
 
 // manyTries is after how many the pause between releases grows no more.
 const manyTries = 16
 
 // ask notes that a request is sent.
 func (s *seat) ask(now Instant, req Request) {
-	s.id, s.op, s.sent, s.ttl, s.deadline = req.ID, req.Op, now, req.TTL, req.Deadline
+	s.id, s.op, s.sent, s.ttl = req.ID, req.Op, now, req.TTL
 	s.answered, s.outcome, s.rejoin, s.retryAt = false, Pending, false, 0
-	if req.Op == Acquire {
+	if req.Op == Acquire && s.open < 1<<15-1 {
 		s.open++
 	}
 }
 
 // waiting says that an answer may still come in time.
 func (s *seat) waiting() bool { return s.id != 0 && !s.answered && s.outcome == Pending }
+
+// deadline is until when an answer to the request is waited for.
+func (s *seat) deadline(cfg *Config) Instant { return s.sent.Add(cfg.NodeTimeout) }
 
 // asked says that the node has yet to answer the one acquire that it was sent.
 func (s *seat) asked() bool { return s.waiting() && s.op == Acquire && s.open == 1 && !s.doubt }
@@ -93,7 +103,7 @@ func (s *seat) lapse() {
 func (s *seat) bar(v Vote) {
 	s.lapse()
 	s.doubt = true
-	s.wait = v.BarredFor
+	s.setWait(v.BarredFor)
 }
 
 func (s *seat) confirmed(v Vote) {

@@ -80,7 +80,7 @@ func TestEveryDefenceIsNeeded(t *testing.T) {
 		{"UnknownIsNoVote", UnknownIsNoVote, nil, "exclusion, token order, token stored, validity"},
 		{"ConfirmToken", ConfirmToken, nil, "token order, token stored"},
 		{"NoHigherGrants", NoHigherGrants, nil, "token order, token stored"},
-		{"CheckAtHandover", CheckAtHandover, func(p *plan) { p.pauses = 30 }, "handover"},
+		{"CheckAtHandover", CheckAtHandover, func(p *plan) { p.pauses = 30 }, "handover, endless"},
 		{"EndForGood", EndForGood, func(p *plan) { p.pauses = 30 }, "resurrection, exclusion, validity, endless"},
 		{"ReleaseUnknown", ReleaseUnknown, nil, "left behind"},
 		{"RestartGuard", RestartGuard, func(p *plan) { p.restarts = 20 }, "exclusion, token order, validity"},
