@@ -92,8 +92,9 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 // context has the caller's values and never ends.
 func (a *attempt) context() context.Context { return context.WithoutCancel(a.caller) }
 
-// await waits for the verdict of the first round and hands the lease over.
-func (a *attempt) await(ctx context.Context, called time.Duration) (*Lease, error) {
+// await waits for the verdict of the first round and hands the lease over. From
+// then on it is the lease that stands at the head of the line, if there is one.
+func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*Lease, error) {
 	a.mu.Lock()
 	decided := a.decided
 	a.mu.Unlock()
@@ -120,11 +121,17 @@ func (a *attempt) await(ctx context.Context, called time.Duration) (*Lease, erro
 		err = fmt.Errorf("redlock: %q: %w", a.key, endedBy(ctx))
 	case err == nil:
 		lease.handed = a.group.clock.Now()
+		a.line = ln
+	}
+	var e errands
+	if err == nil && lease.ended != nil {
+		a.leaveLine(&e) // lost already
 	}
 	a.mu.Unlock()
 	if err != nil {
 		return nil, endedWaiting(ctx, err)
 	}
+	a.run(e)
 	a.acquired(lease, called)
 	return lease, nil
 }

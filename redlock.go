@@ -231,7 +231,7 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 		if err != nil {
 			return nil, err
 		}
-		lease, err := a.await(ctx, called)
+		lease, err := a.await(ctx, called, ln)
 		<-l.group.asking
 		if err == nil || ln == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return lease, err
@@ -302,7 +302,6 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	var err error
 	if ln != nil {
 		start.Queue, err = w.begin()
-		a.line = ln
 		if w.place.Waiter != "" {
 			place := w.place
 			a.place, a.waited = &place, true

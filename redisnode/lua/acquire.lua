@@ -15,7 +15,8 @@ if is_of(owner, ARGV[9]) and not settle then
     write_lock(lock.fence, lock.counter, lock.queue)
   end
   local counter = read_counter()
-  raise_counter(counter, ttl_ms, retention_ms) -- in case it was evicted
+  -- In case it was evicted; and no shorter than the grant may ask for.
+  raise_counter(counter, math.max(ttl_ms, (lock_end() - clock()) / 1000), retention_ms)
   return yes(lock.fence, counter)
 end
 

@@ -108,8 +108,8 @@ end
 -- belongs to.
 local function raise_counter(counter, ttl_ms, retention_ms)
   local raised = redis.call('ZADD', KEYS[2], 'GT', 'CH', text_of(counter), 'f') == 1
-  -- While one grant follows another the key need not be kept anew each time.
-  if not lock or now % 64 == 0 then
+  -- While one waiter follows another the key need not be kept anew each time.
+  if not (lock and lock.set_aside) or 2 * ttl_ms > retention_ms or now % 64 == 0 then
     redis.call('PEXPIRE', KEYS[2], text_of(math.max(retention_ms, 2 * ttl_ms)))
   end
   return raised
