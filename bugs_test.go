@@ -76,6 +76,7 @@ func TestLossIsToldInTime(t *testing.T) {
 		require.ErrorIs(t, context.Cause(lease.Context()), redlock.ErrLost)
 		require.ErrorIs(t, lease.Unlock(t.Context()), redlock.ErrLost)
 		require.ErrorIs(t, lease.Extend(t.Context(), 0), redlock.ErrLost)
+		synctest.Wait() // the observer is told after the context has ended
 		require.Len(t, w.events.of(redlock.EventLost), 1)
 		for _, n := range w.nodes {
 			assert.NotEmpty(t, n.holder(t, "k"), "and before any node gives the key to others")
