@@ -55,8 +55,8 @@ func leapAgainst(t *testing.T, nodes []redlock.Node, guarded bool, leap func()) 
 	t.Helper()
 	const ttl = time.Minute
 	seen := &recorder{}
-	locker := func() *redlock.Locker {
-		l, err := redlock.New(nodes, redlock.Options{TTL: ttl, NoRenew: true, NodeTimeout: 10 * time.Second, Observer: seen})
+	locker := func(observer redlock.Observer) *redlock.Locker {
+		l, err := redlock.New(nodes, redlock.Options{TTL: ttl, NoRenew: true, NodeTimeout: 10 * time.Second, Observer: observer})
 		require.NoError(t, err)
 		if !guarded {
 			redlock.LeaveOutClockGuard(l)
@@ -70,7 +70,7 @@ func leapAgainst(t *testing.T, nodes []redlock.Node, guarded bool, leap func()) 
 	require.NoError(t, err)
 	require.True(t, vote.Granted)
 
-	holder, challenger := locker(), locker()
+	holder, challenger := locker(nil), locker(seen)
 	lease, err := holder.Lock(t.Context(), "k")
 	require.NoError(t, err)
 	// The challenger has seen the clocks before, as a program at work has: all of

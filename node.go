@@ -142,8 +142,8 @@ type Vote struct {
 	Counter uint64
 
 	// Clock is the node's own clock as it handled the request; zero if it has
-	// none to show, or in a refusal if that would cost more. It is compared only
-	// with its own earlier readings.
+	// none to show. A refusal may show what it was a moment before. It is compared
+	// only with its own earlier readings.
 	Clock time.Time
 
 	// Incarnation names one life of the node's data, such as the run id of a

@@ -84,8 +84,8 @@ var rules = []rule{
 		cases: inspectCases,
 	}, {
 		name: "clock", where: "Vote.Clock",
-		text: "Clock is the node's own clock as it handled the request; zero if it has none to show, " +
-			"or in a refusal if that would cost more. It is compared only with its own earlier readings.",
+		text: "Clock is the node's own clock as it handled the request; zero if it has none to show. " +
+			"A refusal may show what it was a moment before. It is compared only with its own earlier readings.",
 		cases: clockCases,
 	}, {
 		name: "concurrent", where: "Node",

@@ -53,7 +53,7 @@ func (s *stream) dial() (*link, error) {
 
 	ctx, cancel := s.clock.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
-	l := &link{client: redis.NewClient(&opts), mode: "fast"}
+	l := &link{client: redis.NewClient(&opts), mode: modeFast}
 	l.conn = l.client.Conn()
 	err := s.handshake(ctx, l)
 	if err == nil {
@@ -91,7 +91,7 @@ func (s *stream) handshake(ctx context.Context, l *link) error {
 	}
 	at, err := l.conn.Time(ctx).Result()
 	if err == nil {
-		s.ahead.Store(at.UnixNano() - int64(s.clock.Now()))
+		s.hear(at, s.clock.Now())
 	}
 	if err != nil && !isReply(err) {
 		return err

@@ -41,6 +41,14 @@ const (
 	smallBatch = 2048
 
 	streamBuffer = 1 << 16
+
+	// clockAge is for how long a reading of the server's clock serves where an
+	// answer does not look at it. Honest clocks do not drift apart in that time by
+	// what would count as a leap.
+	clockAge = 500 * time.Millisecond
+
+	// modeFast has the scripts tell no more than is needed; see lua/common.lua.
+	modeFast = "fast"
 )
 
 // waiting is a call that has not been answered.
@@ -108,6 +116,7 @@ type stream struct {
 	buf   []byte
 
 	ahead  atomic.Int64 // of the local clock, the server's when it was heard last, in nanoseconds
+	heard  atomic.Int64 // the local instant of that
 	latest connection   // the connecting goroutine's
 
 	channel string // on which waiters of this stream are called, behind the node's prefix
@@ -269,7 +278,11 @@ func (s *stream) encode(to *link, now time.Duration) {
 			}
 		}
 		w.how = max(w.how, byDigest)
-		s.buf = s.node.appendCall(s.buf, w.call, w.how, to)
+		mode := to.mode
+		if mode == modeFast && now-time.Duration(s.heard.Load()) > clockAge {
+			mode = "" // have the clock told
+		}
+		s.buf = s.node.appendCall(s.buf, w.call, w.how, to, mode)
 	}
 	if timed {
 		s.buf = append(s.buf, "*1\r\n$4\r\nTIME\r\n"...)
@@ -435,6 +448,11 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 		b.again = append(b.again, w)
 	case w.how == byDigest || w.how == byText || w.how == toSettle:
 		s.remaining(&a, b.at)
+		if a.clock.IsZero() {
+			// A refusal has not looked at it. What it was a moment ago is what a
+			// later grant's is compared with.
+			a.clock = time.Unix(0, int64(b.at)+s.ahead.Load()).UTC()
+		}
 		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
 	}
 	return nil
@@ -488,11 +506,17 @@ func (s *stream) readClock(r *bufio.Reader, b *received) error {
 // it ends, by what its clock was when it was heard last.
 func (s *stream) remaining(a *answer, now time.Duration) {
 	if !a.clock.IsZero() {
-		s.ahead.Store(a.clock.UnixNano() - int64(now))
+		s.hear(a.clock, now)
 	}
 	if a.end != 0 {
 		a.left = max(time.Millisecond, time.Duration(a.end)*time.Microsecond-time.Duration(s.ahead.Load())-now)
 	}
+}
+
+// hear notes what the server's clock shows.
+func (s *stream) hear(clock time.Time, now time.Duration) {
+	s.ahead.Store(clock.UnixNano() - int64(now))
+	s.heard.Store(int64(now))
 }
 
 // identify tells who answered a call. Behind a proxy each vote says it.

@@ -121,7 +121,7 @@ func scriptOf(op redlock.Op) *script {
 }
 
 // appendCall writes a call as a script's.
-func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link) []byte {
+func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link, mode string) []byte {
 	s := scriptOf(call.Op)
 	tombstone := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease && !(call.Ordered && to.sealed)
 	keys := 2
@@ -140,7 +140,7 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link) []
 	if tombstone {
 		b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
 	}
-	b = appendBulk(b, to.mode)
+	b = appendBulk(b, mode)
 	b = appendBulk(b, call.Owner)
 	switch call.Op {
 	case redlock.OpAcquire:
