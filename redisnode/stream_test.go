@@ -113,6 +113,20 @@ func TestStreamLetsGoOfAnsweredCalls(t *testing.T) {
 	<-done
 }
 
+// A waiter that was only ever refused must have seen the clocks too, or it could
+// not tell a leap just before its turn.
+func TestRefusalsShowTheClock(t *testing.T) {
+	onBoth(t, func(t *testing.T, addr string) {
+		n := submitting{node(t, addr)}
+		holder := acquire(t, n, "k", 1)
+		for i := range 5 {
+			refusal := acquire(t, n, "k", 2+i)
+			require.False(t, refusal.Granted)
+			require.WithinDuration(t, holder.Clock, refusal.Clock, patience)
+		}
+	})
+}
+
 // A dead server costs an error at once and heals by itself; calls end once each.
 func TestStreamOutlivesItsServer(t *testing.T) {
 	s := testserver.StartRedis(t)
