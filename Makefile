@@ -30,7 +30,7 @@ sim: ## the simulator in a minute or so: every story, a swarm, explorations, mut
 	@dir="$$(mktemp -d)" && trap 'rm -rf "$$dir"' EXIT && set -e && \
 	$(GO) build -o "$$dir/redlock" ./cmd/redlock && sim="$$dir/redlock sim" && \
 	$$sim run --all && \
-	$$sim swarm --for 15s 2>/dev/null && \
+	$$sim swarm --seeds 3000 2>/dev/null && \
 	$$sim explore && \
 	$$sim mutants && \
 	expect() { status=0; "$$@" >"$$dir/out" 2>&1 || status=$$?; test $$status = 10 || { cat "$$dir/out"; exit 1; }; } && \
