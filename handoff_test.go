@@ -105,6 +105,75 @@ func TestHandoffsDoNotStarveOthers(t *testing.T) {
 	})
 }
 
+// Nodes that keep no queues cannot tell a busy Locker of others. It leaves the key
+// alone at times, or they would have to hit one round trip of some hundred.
+func TestABusyLockerLeavesTheKeyToOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		busy := w.withoutQueues(t, redlock.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var users sync.WaitGroup
+		for range 5 {
+			users.Go(func() {
+				for {
+					lease, err := busy.Lock(ctx, "k")
+					if err != nil {
+						return
+					}
+					time.Sleep(5 * time.Millisecond)
+					_ = lease.Unlock(ctx)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		other := w.withoutQueues(t, redlock.Options{})
+		start := time.Now()
+		for range 10 {
+			lease, err := other.Lock(t.Context(), "k")
+			require.NoError(t, err)
+			require.NoError(t, lease.Unlock(t.Context()))
+		}
+		assert.Less(t, time.Since(start), 30*time.Second)
+		cancel()
+		users.Wait()
+	})
+}
+
+// A caller who runs out of patience in the pause takes none of it along.
+func TestGivingUpWhileALockerLeavesTheKeyAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		l := w.withoutQueues(t, redlock.Options{LocalHandoffs: 1, RetryMax: 10 * time.Second})
+		var users sync.WaitGroup
+		hold := func(ctx context.Context) error {
+			lease, err := l.Lock(ctx, "k")
+			if err == nil {
+				time.Sleep(time.Second)
+				err = lease.Unlock(t.Context())
+			}
+			return err
+		}
+		for range 3 { // the first knew of no others; the third gets the second's lease
+			users.Go(func() { assert.NoError(t, hold(t.Context())) })
+			synctest.Wait()
+		}
+		impatient, cancel := context.WithTimeout(t.Context(), 3100*time.Millisecond)
+		defer cancel()
+		users.Go(func() {
+			err := hold(impatient)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, err, redlock.ErrNotAcquired)
+		})
+		synctest.Wait()
+		start := time.Now()
+		lease, err := l.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		assert.InDelta(t, 3500*time.Millisecond, time.Since(start), float64(50*time.Millisecond))
+		require.NoError(t, lease.Unlock(t.Context()))
+		users.Wait()
+	})
+}
+
 // A caller who gives up takes nothing along, whenever that is.
 func TestACallerWhoGivesUpInLine(t *testing.T) {
 	bubble(t, func(t *testing.T) {

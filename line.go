@@ -26,7 +26,8 @@ type line struct {
 	options *LockOptions
 	next    *line // of the same key, with other options
 	waiting []*turn
-	shared  bool // somebody ever waited in it
+	shared  bool             // somebody ever waited in it
+	from    protocol.Instant // whoever is at its head asks no node before
 }
 
 // turn is a caller in a line. It is told once: of a lease that was passed on to
@@ -59,14 +60,16 @@ func (ls *lines) join(key string, options *LockOptions) (*line, *turn) {
 	return ln, t
 }
 
-// leave makes way for the next in the line.
-func (ls *lines) leave(ln *line) {
+// leave makes way for the next in the line, who shall not ask the nodes before the
+// given instant.
+func (ls *lines) leave(ln *line, from protocol.Instant) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if len(ln.waiting) == 0 {
 		ls.remove(ln)
 		return
 	}
+	ln.from = max(ln.from, from)
 	ln.pop().told <- nil
 }
 
@@ -173,9 +176,7 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 		case <-l.group.closing:
 			err = fmt.Errorf("redlock: %w", ErrClosed)
 		case <-ctx.Done():
-			none := make([]protocol.Outcome, len(l.group.nodes))
-			a := attempt{group: l.group, cfg: &l.cfg, key: key}
-			err = endedWaiting(ctx, a.quorumError("lock", ErrNotAcquired, none))
+			err = endedWaiting(ctx, l.notAsked(key))
 		}
 		if err != nil {
 			l.stepOut(ln, t)
@@ -200,5 +201,5 @@ func (l *Locker) stepOut(ln *line, t *turn) {
 		lease.giveUp()
 		return
 	}
-	l.group.lines.leave(ln)
+	l.group.lines.leave(ln, 0)
 }

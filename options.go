@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/quorumlock/redlock/internal/protocol"
@@ -92,7 +91,9 @@ type Options struct {
 	// goroutine that waits for the key in this Locker, without asking the nodes.
 	// Each gets a lease and a token of its own. It ends early when the validity
 	// that the first one was given runs out, so that other processes have their
-	// turn. Default 64; negative for never.
+	// turn; where too few nodes keep queues of waiters, the Locker then also leaves
+	// the key alone for a quarter of that time, RetryMax/2 at most. Default 64;
+	// negative for never.
 	LocalHandoffs int
 
 	// StrictOrder has nodes that keep queues (Redis, memory) set a freed key aside
@@ -166,7 +167,7 @@ func (o Options) resolve(group []Node) (Options, protocol.Config, error) {
 		RetryMax:    o.RetryMax,
 		OutageWait:  o.OutageWait,
 		Strict:      o.StrictOrder,
-		Queues:      slices.ContainsFunc(group, func(n Node) bool { _, is := n.(Waker); return is }),
+		Queues:      countWakers(group),
 	}
 	return o, cfg, o.checkRelations(&cfg)
 }

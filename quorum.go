@@ -70,7 +70,8 @@ type ending struct {
 type errands struct {
 	events   []Event
 	left     *line
-	unlocked chan struct{} // to be closed once the line was left: who locks again at once shall not stand in it
+	from     protocol.Instant // who comes next in it asks no node before
+	unlocked chan struct{}    // to be closed once the line was left: who locks again at once shall not stand in it
 	done     bool
 }
 
@@ -231,7 +232,7 @@ func (a *attempt) run(e errands) {
 		a.group.observe(a.caller, event)
 	}
 	if e.left != nil {
-		a.group.lines.leave(e.left)
+		a.group.lines.leave(e.left, e.from)
 	}
 	if e.unlocked != nil {
 		close(e.unlocked)
@@ -263,6 +264,8 @@ func (a *attempt) end(why error) {
 // leaveLine makes way for the next caller of this Locker who wants the key.
 func (a *attempt) leaveLine(e *errands) {
 	e.left, a.line = a.line, nil
+	now := a.group.now()
+	e.from = now.Add(a.machine.Pause(now))
 }
 
 func (a *attempt) won(out *protocol.Output, e *errands) {

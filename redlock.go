@@ -92,6 +92,17 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 	return l, nil
 }
 
+// countWakers is how many of the nodes keep queues.
+func countWakers(nodes []Node) int {
+	wakers := 0
+	for _, n := range nodes {
+		if _, is := n.(Waker); is {
+			wakers++
+		}
+	}
+	return wakers
+}
+
 func submittersOf(nodes []Node) []Submitter {
 	submitters := make([]Submitter, len(nodes))
 	for i, n := range nodes {
@@ -217,11 +228,23 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 	}
 	w := l.newWaiting(key)
 	defer w.end()
-	lease, err = l.ask(ctx, w, ln, called)
+	now := l.group.now()
+	if ln.from > now {
+		err = w.pause(ctx, ln.from.Sub(now), l.notAsked(key))
+	}
+	if err == nil {
+		lease, err = l.ask(ctx, w, ln, called)
+	}
 	if err != nil {
-		l.group.lines.leave(ln)
+		l.group.lines.leave(ln, 0)
 	}
 	return lease, err
+}
+
+// notAsked is the error of a caller who has asked no node yet.
+func (l *Locker) notAsked(key string) error {
+	a := attempt{group: l.group, cfg: &l.cfg, key: key}
+	return a.quorumError("lock", ErrNotAcquired, make([]protocol.Outcome, len(l.group.nodes)))
 }
 
 // ask makes attempts until one wins, or just one if there is no line.
@@ -236,7 +259,7 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 		if err == nil || ln == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return lease, err
 		}
-		if l.cfg.Queues && a.lost.Reason == protocol.Contended {
+		if l.cfg.Queues > 0 && a.lost.Reason == protocol.Contended {
 			l.group.lines.noteContended(w.key, l.group.now())
 		}
 		w.listen()
@@ -295,8 +318,7 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	case <-g.closing:
 		return nil, fmt.Errorf("redlock: %w", ErrClosed)
 	case <-ctx.Done():
-		none := make([]protocol.Outcome, len(g.nodes))
-		return nil, endedWaiting(ctx, a.quorumError("lock", ErrNotAcquired, none))
+		return nil, endedWaiting(ctx, l.notAsked(w.key))
 	}
 	start := protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: w.waiter.Hint(g.clock.Wall().UnixMicro())}
 	var err error

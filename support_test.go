@@ -145,9 +145,20 @@ func newWorld(t *testing.T, n int, opts redlock.Options) *world {
 // another is one more Locker on the same nodes, as of another process.
 func (w *world) another(t *testing.T, opts redlock.Options) *redlock.Locker {
 	t.Helper()
+	return w.lockerOn(t, opts, func(n *testNode) redlock.Node { return n })
+}
+
+// withoutQueues is another that sees no more of the nodes than a Node has to be.
+func (w *world) withoutQueues(t *testing.T, opts redlock.Options) *redlock.Locker {
+	t.Helper()
+	return w.lockerOn(t, opts, func(n *testNode) redlock.Node { return struct{ redlock.Node }{n} })
+}
+
+func (w *world) lockerOn(t *testing.T, opts redlock.Options, as func(*testNode) redlock.Node) *redlock.Locker {
+	t.Helper()
 	var nodes []redlock.Node
 	for _, n := range w.nodes {
-		nodes = append(nodes, n)
+		nodes = append(nodes, as(n))
 	}
 	opts.Clock = redlock.GoClock()
 	l, err := redlock.New(nodes, opts)

@@ -46,6 +46,7 @@ type client struct {
 	place   place
 	line    []Time // since when its other users have waited
 	shared  bool   // they have, while the one whose turn it is did
+	from    Time   // the next of them does not ask before
 	leases  int
 	wins    int // after all faults ended
 	note    int32

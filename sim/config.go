@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/bits"
-	"slices"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -146,7 +145,7 @@ func (c *Config) protocolConfig() protocol.Config {
 		RetryMax:    c.RetryMax,
 		OutageWait:  c.OutageWait,
 		Strict:      c.Strict,
-		Queues:      !c.NoQueues && slices.ContainsFunc(c.Kinds, func(k Kind) bool { return kinds[k].queues }),
+		Queues:      c.queues(),
 		Without:     protocol.Defence(c.Without),
 	}
 	if c.Without.Has(MajorityQuorum) {
@@ -156,6 +155,17 @@ func (c *Config) protocolConfig() protocol.Config {
 		p.MaxTTL = c.TTL / 8
 	}
 	return p
+}
+
+// queues counts the nodes that keep queues of waiters.
+func (c *Config) queues() int {
+	n := 0
+	for i := range c.Nodes {
+		if !c.NoQueues && kinds[c.Kinds[i%len(c.Kinds)]].queues {
+			n++
+		}
+	}
+	return n
 }
 
 // work is the plan of a client.

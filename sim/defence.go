@@ -26,8 +26,9 @@ const (
 	AliasGuard       = Defence(protocol.AliasGuard)
 	OwnTokens        = Defence(protocol.OwnTokens)
 	StoreSpare       = Defence(protocol.StoreSpare)
+	HandoffPause     = Defence(protocol.HandoffPause)
 
-	MajorityQuorum  Defence = 1 << (16 + iota - 13) // a quorum is a majority
+	MajorityQuorum  Defence = 1 << (16 + iota - 14) // a quorum is a majority
 	VotesByNode                                     // a node's second answer is no second vote
 	FreshOwner                                      // a retry has an owner of its own
 	BootClock                                       // validity counts suspended time
@@ -80,6 +81,7 @@ var defences = []struct {
 	{YieldOwner, "yield-owner", "a try after votes were yielded has an owner of its own"},
 	{OwnTokens, "own-tokens", "each user that a lease is passed on to has a token of its own"},
 	{StoreSpare, "store-spare", "those tokens are stored on a majority before the lease is won"},
+	{HandoffPause, "handoff-pause", "a process that passed a lease on lets others ask before it does again"},
 	{ReservationEnds, "reservation-ends", "a key is set aside for a waiter for a short time only"},
 	{ExtendOnly, "extend-only", "an extend never creates a grant"},
 	{KeepLonger, "keep-longer", "an extend never shortens a grant"},

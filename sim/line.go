@@ -14,7 +14,7 @@ func (w *world) arriveInLine(c *client) {
 		return
 	}
 	c.line = append(c.line, w.now)
-	if c.state == thinking {
+	if c.state == thinking && w.now >= c.from {
 		w.lock(c)
 		return
 	}

@@ -24,11 +24,16 @@ func (w *world) span(c *client, mean time.Duration) time.Duration {
 func (w *world) idle(c *client) {
 	w.become(c, thinking)
 	w.stopWaiting(c)
+	var pause time.Duration
+	if a := c.current; a != nil && a.machine != nil {
+		pause = a.machine.Pause(w.local(c))
+	}
 	c.current = nil
 	if c.work.Users > 1 {
 		w.thinkInLine(c)
 		if len(c.line) > 0 {
-			w.user(c, evLock, 0)
+			c.from = w.now + Time(pause)
+			w.user(c, evLock, pause)
 		}
 		return
 	}

@@ -92,11 +92,9 @@ func (s *swarm) work() {
 			cfg.Tape = r.Tape()
 			r.compare(runCovered(cfg, &coverage))
 		}
-		s.add(seed, &r, twice)
+		s.add(seed, &r, &coverage, twice)
+		coverage = Coverage{}
 	}
-	s.mu.Lock()
-	s.report.Coverage.Add(&coverage)
-	s.mu.Unlock()
 }
 
 func runCovered(cfg Config, coverage *Coverage) Report {
@@ -118,12 +116,13 @@ func (r *Report) compare(again Report) {
 	}
 }
 
-func (s *swarm) add(seed uint64, r *Report, twice bool) {
+func (s *swarm) add(seed uint64, r *Report, coverage *Coverage, twice bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &s.report
 	t.Seeds++
 	t.Stats.add(&r.Stats)
+	t.Coverage.Add(coverage)
 	t.Twice += int(b2u(twice))
 	t.Beyond += int(b2u(r.Beyond != ""))
 	t.Overlaps += int(b2u(r.Overlaps > 0 && r.Verdict != Violated))

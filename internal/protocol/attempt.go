@@ -43,6 +43,7 @@ type Attempt struct {
 	token      uint64
 	spare      uint64  // how many tokens above this one are the attempt's too
 	passUntil  Instant // no passing on after this
+	passed     bool    // it was passed on
 	queue      bool
 	until      Instant // end of validity
 	holdEnd    Instant // MaxHold's; zero for none

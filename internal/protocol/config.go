@@ -34,7 +34,7 @@ type Config struct {
 	NoRenew     bool
 	RetryMin    time.Duration
 	RetryMax    time.Duration
-	Queues      bool          // some nodes keep queues for waiters
+	Queues      int           // how many nodes keep queues for waiters
 	Strict      bool          // a freed key is set aside for its oldest waiter until that one has surely asked
 	OutageWait  time.Duration // how long to go on without quorum; negative for ever
 	Without     Defence       // the simulator's: defences left out

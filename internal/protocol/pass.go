@@ -1,5 +1,7 @@
 package protocol
 
+import "time"
+
 // pass gives the lease to the next user in the same process, without asking any
 // node: the grants are this attempt's, and stay so. The next user gets a token of
 // its own, from those to spare: a majority has stored the last of them under this
@@ -24,6 +26,19 @@ func (a *Attempt) pass(now Instant) {
 	if a.cfg.MaxHold > 0 {
 		a.holdEnd = now.Add(a.cfg.MaxHold)
 	}
-	a.taken = false
+	a.taken, a.passed = false, true
 	a.out = append(a.out, Output{Kind: Passed, Token: a.token, Until: a.until})
+}
+
+// Pause is how long the process of a lease that is over leaves the key alone, if
+// its next user waits already. Where nodes keep no queues, others find the key
+// free by chance: with one request after another they would have to hit the round
+// trip between release and acquire. A process whose users passed the lease on
+// kept the key for as long as many leases, so it leaves a share of that time to
+// others, but no more than most of them need to ask once.
+func (a *Attempt) Pause(now Instant) time.Duration {
+	if !a.passed || a.cfg.Queues >= a.cfg.Quorum || a.cfg.without(HandoffPause) {
+		return 0
+	}
+	return min(now.Sub(a.started)/4, a.cfg.RetryMax/2)
 }

@@ -135,3 +135,18 @@ func TestALeaseWithTokensToSpareIsNotWonBeforeTheyAreStored(t *testing.T) {
 	}
 	assert.Equal(t, 3, confirmed)
 }
+
+func TestAProcessPausesOnlyAfterItPassedALeaseOn(t *testing.T) {
+	cfg := passConfig()
+	cfg.RetryMax = 250 * time.Millisecond
+	p := newPassing(t, cfg, 9, 9, 9)
+	after := func(d time.Duration) Instant { return p.started.Add(d) }
+	assert.Zero(t, p.Pause(after(time.Second)))
+	require.Equal(t, Passed, p.pass().Kind)
+	assert.Equal(t, 10*time.Millisecond, p.Pause(after(40*time.Millisecond)), "a share of the time")
+	assert.Equal(t, 125*time.Millisecond, p.Pause(after(time.Second)), "long enough for most to ask")
+	cfg.Queues = 1
+	assert.NotZero(t, p.Pause(after(time.Second)), "too few nodes call waiters")
+	cfg.Queues = 2
+	assert.Zero(t, p.Pause(after(time.Second)), "waiters are called")
+}

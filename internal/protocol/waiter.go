@@ -30,7 +30,7 @@ type Waiter struct {
 // will most likely win, and would leave places behind that nobody waits at.
 func (w *Waiter) Begin(contended bool) (queue bool) {
 	w.contended = w.contended || contended
-	queue = w.contended && w.Config.Queues && !w.called()
+	queue = w.contended && w.Config.Queues > 0 && !w.called()
 	w.woken = 0
 	return queue
 }
@@ -57,7 +57,7 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 	w.queued = f.Queued
 	w.tries++
 	switch {
-	case w.Config.Queues && f.Reason == Contended && !w.contended:
+	case w.Config.Queues > 0 && f.Reason == Contended && !w.contended:
 		w.contended = true // ask at once for places in the queues
 		return 0, true
 	case w.called():

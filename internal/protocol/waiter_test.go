@@ -159,7 +159,7 @@ func TestHint(t *testing.T) {
 }
 
 func queueing() (*Waiter, Failure) {
-	cfg := &Config{Nodes: 5, Quorum: 3, NodeTimeout: 100 * time.Millisecond, RetryMin: 2 * time.Millisecond, RetryMax: 250 * time.Millisecond, Queues: true}
+	cfg := &Config{Nodes: 5, Quorum: 3, NodeTimeout: 100 * time.Millisecond, RetryMin: 2 * time.Millisecond, RetryMax: 250 * time.Millisecond, Queues: 5}
 	return &Waiter{Config: cfg}, Failure{Reason: Contended, Elapsed: 2 * time.Millisecond}
 }
 
@@ -175,7 +175,7 @@ func TestAWaiterAsksForPlacesOnceOthersWantTheKey(t *testing.T) {
 	assert.True(t, known.Begin(true), "others were seen to want it lately")
 
 	without, _ := queueing()
-	without.Config.Queues = false
+	without.Config.Queues = 0
 	assert.False(t, without.Begin(true))
 }
 
