@@ -199,6 +199,9 @@ func (d *draw) losing(c *Config, node int) time.Duration {
 	if node == all || d.one(2) {
 		return 0
 	}
+	if c.Alias && node == c.Nodes-1 {
+		node = 0 // the server of that name
+	}
 	if len(c.Kinds) > 0 {
 		kind = c.Kinds[node%len(c.Kinds)]
 	}

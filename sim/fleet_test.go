@@ -2,6 +2,7 @@ package sim
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -36,4 +37,28 @@ func TestACloneGoesOnFromItsSnapshot(t *testing.T) {
 	require.Len(t, tokens, 3)
 	require.Equal(t, tokens[0], tokens[2], "with the token of the original")
 	require.Less(t, tokens[0], tokens[1])
+}
+
+// A server under two names loses what it loses under either of them; a durable one
+// loses nothing, unless it is said to leave the assumptions.
+func TestADurableNodeThatLosesDataIsBeyondTheAssumptions(t *testing.T) {
+	for _, verb := range []string{"crash n1 losing 10ms for 1ms", "failover n1 losing 10ms"} {
+		f, err := ParseFault("at 50ms " + verb)
+		require.NoError(t, err)
+		for kind, beyond := range map[Kind]string{TTLServer: "", LeaseRow: "a durable node loses data"} {
+			r := Run(Config{Kinds: []Kind{kind}, HealAt: time.Second, Faults: []Fault{f}})
+			require.Equal(t, beyond, r.Beyond, verb)
+		}
+	}
+	for seed := range uint64(3000) {
+		c := Draw(seed)
+		for _, f := range c.Faults {
+			if n := f.Node; f.Losing > 0 && len(c.Kinds) > 0 {
+				if c.Alias && n == c.Nodes-1 {
+					n = 0
+				}
+				require.True(t, kinds[c.Kinds[n%len(c.Kinds)]].losesGrants, "seed %d: %v", seed, f)
+			}
+		}
+	}
 }

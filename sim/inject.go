@@ -277,6 +277,7 @@ func (w *world) strikeNode(f *Fault, n *node) {
 		n.down++
 		n.forget(w.now, f.LosesAll, f.Losing)
 	case Failover:
+		w.beyond(f.Losing > 0 && !kinds[n.kind].losesGrants, "a durable node loses data")
 		before := n.record
 		n.recall(w.now - Time(f.Losing))
 		n.noteLoss(w.now, before)

@@ -110,6 +110,11 @@ func (f *chaosFlags) add(cmd *cobra.Command) {
 func withCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(context.Context, *chaos.Cluster) error) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	return onCluster(ctx, cmd, dir, do)
+}
+
+// onCluster starts a cluster, and ends it when whatever is done with it is over.
+func onCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(context.Context, *chaos.Cluster) error) error {
 	logging.Disable() // go-redis would log every failed dial
 	cluster, err := chaos.New(dir)
 	if err != nil {
@@ -121,9 +126,41 @@ func withCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(co
 	}
 	err = do(ctx, cluster)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return &exitError{status: exitSignal + int(syscall.SIGINT), err: errors.New("interrupted; every server and client has ended")}
+		return interrupted("every server and client has ended")
 	}
 	return err
+}
+
+func interrupted(text string) error {
+	return &exitError{status: exitSignal + int(syscall.SIGINT), err: errors.New("interrupted; " + text)}
+}
+
+// interruptedTwice gives a context that a first interrupt ends, as enough, and one
+// that a second one does.
+func interruptedTwice(ctx context.Context, out io.Writer) (all, enough context.Context, stop func()) {
+	all, endAll := context.WithCancel(ctx)
+	enough, endFirst := context.WithCancel(all)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for {
+			select {
+			case <-signals:
+				if enough.Err() != nil {
+					endAll()
+					return
+				}
+				say(out, "interrupted: ending the faults, and judging what happened; interrupt again to end at once")
+				endFirst()
+			case <-all.Done():
+				return
+			}
+		}
+	}()
+	return all, enough, func() {
+		signal.Stop(signals)
+		endAll()
+	}
 }
 
 func newChaosRun() *cobra.Command {
@@ -325,6 +362,9 @@ drawn from the seed befall the servers, the links and the processes. None of the
 leaves what the lock's guarantees rest on, so two holders at once, a token out of
 order, a key that stays locked, or a lock that is not to be had after the faults end
 it with status 10 or 11; so does a client that grows.
+
+An interrupt ends the faults early; what happened by then is judged and told all the
+same, and the status is 130. A second one ends everything at once.
 ` + simExitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -333,7 +373,10 @@ it with status 10 or 11; so does a client that grows.
 			if err != nil {
 				return err
 			}
-			return withCluster(cmd.Context(), cmd, f.dir, func(ctx context.Context, c *chaos.Cluster) error {
+			ctx, enough, stop := interruptedTwice(cmd.Context(), cmd.ErrOrStderr())
+			defer stop()
+			s.Enough = enough.Done()
+			return onCluster(ctx, cmd, f.dir, func(ctx context.Context, c *chaos.Cluster) error {
 				r, err := c.Soak(ctx, me, s)
 				if err != nil {
 					return err
@@ -342,7 +385,13 @@ it with status 10 or 11; so does a client that grows.
 					return err
 				}
 				tellResult(cmd.OutOrStdout(), r)
-				return soakError(cmd.OutOrStdout(), r)
+				if err := soakError(cmd.OutOrStdout(), r); err != nil {
+					return err
+				}
+				if enough.Err() != nil {
+					return interrupted("the soak was cut short")
+				}
+				return nil
 			})
 		},
 	}

@@ -85,6 +85,18 @@ func TestSoak(t *testing.T) {
 	assert.Contains(t, page.String(), "<polyline")
 }
 
+// A soak that is cut short is judged by what happened until then.
+func TestASoakCutShort(t *testing.T) {
+	c, self := cluster(t)
+	enough := make(chan struct{})
+	time.AfterFunc(8*time.Second, func() { close(enough) })
+	r, err := c.Soak(t.Context(), self, chaos.Soak{For: time.Hour, Seed: 2, Quorum: "redis", Nodes: 3, Enough: enough})
+	need(t, err)
+	assert.Empty(t, r.Check(), "%s", strings.Join(r.Lines(), "\n"))
+	assert.Positive(t, r.Report.Stats.Acquired)
+	assert.Contains(t, r.Lines()[0], "cut short: 1h0m0s were planned")
+}
+
 // A run that is broken off leaves nothing running.
 func TestAnInterruptEndsEverything(t *testing.T) {
 	c, self := cluster(t)

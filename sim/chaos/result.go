@@ -171,8 +171,12 @@ func (res *Result) Lines() []string {
 	if len(faults) > 0 {
 		text = strings.Join(faults, ", ")
 	}
+	length := res.Record.Length.Round(10 * time.Millisecond).String()
+	if planned := res.Record.Config.HealAt; res.Record.Soak && res.Record.Length < planned {
+		length += fmt.Sprintf(" (cut short: %v were planned)", planned)
+	}
 	lines := []string{
-		fmt.Sprintf("%d nodes (%s), %d clients, seed %d, %v.", res.Report.Config.Nodes, res.Record.Quorum, res.Report.Config.Clients, res.Record.Seed, res.Record.Length.Round(10*time.Millisecond)),
+		fmt.Sprintf("%d nodes (%s), %d clients, seed %d, %s.", res.Report.Config.Nodes, res.Record.Quorum, res.Report.Config.Clients, res.Record.Seed, length),
 		fmt.Sprintf("%d leases, %d renewals; %d lost in time, %d attempts without a quorum, %d calls given up for it, %d declined.", s.Acquired, s.Renewals, s.Losses, s.Failed, s.GaveUp, s.Cancelled),
 		fmt.Sprintf("%d writes arrived: the fenced store refused %d, the other lost %d updates.", s.Accepted+s.Rejected, s.Rejected, s.LostUpdates),
 		fmt.Sprintf("Faults: %s.", text),

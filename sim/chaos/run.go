@@ -17,8 +17,9 @@ type Plan struct {
 	Quorum  string
 	Config  sim.Config // with Kinds, TTL and all else as it is to be here
 	Without sim.Defence
-	Mixed   *Mix          // instead of Config's work
-	Quiet   time.Duration // how long it takes to settle after the faults, at the most; default 10 s and 4 times MaxTTL
+	Mixed   *Mix            // instead of Config's work
+	Quiet   time.Duration   // how long it takes to settle after the faults, at the most; default 10 s and 4 times MaxTTL
+	Enough  <-chan struct{} // once closed, all faults end early
 }
 
 // Mix is work in every way that the library offers, on many keys.
@@ -83,7 +84,7 @@ func (c *Cluster) Run(ctx context.Context, self Self, plan Plan) (*Record, error
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
-	r.follow(r.finished, r.cfg.HealAt)
+	r.follow(func() bool { return r.finished() || r.enough() }, r.cfg.HealAt)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -101,6 +102,16 @@ func (c *Cluster) Run(ctx context.Context, self Self, plan Plan) (*Record, error
 		return nil, err
 	}
 	return r.record(), nil
+}
+
+// enough says that nobody wants to see more faults.
+func (r *run) enough() bool {
+	select {
+	case <-r.plan.Enough:
+		return true
+	default:
+		return false
+	}
 }
 
 // since is the time since the run began.

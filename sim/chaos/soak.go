@@ -17,6 +17,10 @@ type Soak struct {
 	Clients int           // processes; default 4
 	TTL     time.Duration // default 2 s; MaxTTL is the same
 	Keys    int           // default 6
+
+	// Enough ends the faults early, once it is closed; what happened by then is
+	// judged as any other run.
+	Enough <-chan struct{}
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -48,7 +52,7 @@ func (s Soak) plan(clocks bool) (Plan, error) {
 	if err := cfg.Check(); err != nil {
 		return Plan{}, err
 	}
-	return Plan{Name: "soak", Quorum: s.Quorum, Config: cfg, Mixed: &Mix{Keys: s.Keys, Routines: 8}}, nil
+	return Plan{Name: "soak", Quorum: s.Quorum, Config: cfg, Mixed: &Mix{Keys: s.Keys, Routines: 8}, Enough: s.Enough}, nil
 }
 
 // DrawFaults gives the faults that a soak's seed stands for, as sim.ParseFault reads
