@@ -26,9 +26,10 @@ const (
 	AliasGuard       = Defence(protocol.AliasGuard)
 	OwnTokens        = Defence(protocol.OwnTokens)
 	StoreSpare       = Defence(protocol.StoreSpare)
+	BoundedRoundTrip = Defence(protocol.BoundedRoundTrip)
 	HandoffPause     = Defence(protocol.HandoffPause)
 
-	MajorityQuorum  Defence = 1 << (16 + iota - 14) // a quorum is a majority
+	MajorityQuorum  Defence = 1 << (16 + iota - 15) // a quorum is a majority
 	VotesByNode                                     // a node's second answer is no second vote
 	FreshOwner                                      // a retry has an owner of its own
 	BootClock                                       // validity counts suspended time
@@ -81,6 +82,7 @@ var defences = []struct {
 	{YieldOwner, "yield-owner", "a try after votes were yielded has an owner of its own"},
 	{OwnTokens, "own-tokens", "each user that a lease is passed on to has a token of its own"},
 	{StoreSpare, "store-spare", "those tokens are stored on a majority before the lease is won"},
+	{BoundedRoundTrip, "bounded-round-trip", "a pause of the process is not taken for a slow network"},
 	{HandoffPause, "handoff-pause", "a process that passed a lease on lets others ask before it does again"},
 	{ReservationEnds, "reservation-ends", "a key is set aside for a waiter for a short time only"},
 	{ExtendOnly, "extend-only", "an extend never creates a grant"},

@@ -20,6 +20,7 @@ const (
 	AliasGuard                           // one server under two names votes once
 	OwnTokens                            // each user that a lease is passed to has a token of its own
 	StoreSpare                           // the last of those tokens is stored before the lease is won
+	BoundedRoundTrip                     // a pause of the process is not taken for a slow network
 	HandoffPause                         // a process that passed a lease on lets others ask before it does again
 )
 

@@ -49,6 +49,9 @@ func (w *Waiter) Hint(wallMicros int64) uint64 {
 // for as long as it is known to heal by itself.
 func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration, again bool) {
 	w.counter = max(w.counter, f.Counter)
+	if f.Elapsed > stoodStill*w.Config.NodeTimeout && !w.Config.without(BoundedRoundTrip) {
+		f.Elapsed = 0
+	}
 	if f.Reason == Contended || f.HealsIn > 0 {
 		w.outage = false
 	} else if !w.outlasts(now, f) {
@@ -104,6 +107,11 @@ func (w *Waiter) called() bool {
 	needed := min(max(1, bits.OnesCount64(w.queued)), w.Config.Quorum)
 	return bits.OnesCount64(w.woken) >= needed
 }
+
+// stoodStill is how many NodeTimeouts an attempt may take, of two trips that are
+// waited for no longer than one each. If it took more, the process did not run for
+// most of it, or its machine was suspended: that says nothing about the nodes.
+const stoodStill = 4
 
 // healingPoll is how often a waiter asks while it waits for barred nodes.
 const healingPoll = time.Second

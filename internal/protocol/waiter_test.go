@@ -18,8 +18,11 @@ func contended(elapsed, remaining time.Duration) Failure {
 func TestBackoffBounds(t *testing.T) {
 	cfg := storyConfig(3)
 	randoms := []uint64{0, 1, 12345, 1 << 40, math.MaxUint64}
-	for _, trip := range []time.Duration{0, time.Microsecond, 3 * time.Millisecond, 20 * time.Millisecond, time.Second, time.Hour} {
+	for _, trip := range []time.Duration{0, time.Microsecond, 3 * time.Millisecond, 20 * time.Millisecond, 400 * time.Millisecond, time.Second, time.Hour} {
 		floor := max(cfg.RetryMin, trip)
+		if trip > 4*cfg.NodeTimeout {
+			floor = cfg.RetryMin // it was no trip
+		}
 		for _, random := range randoms {
 			w := Waiter{Config: &cfg}
 			for try := range 70 {
@@ -123,7 +126,17 @@ func TestOutagesAreWaitedOutForOutageWait(t *testing.T) {
 	t.Run("votes that came too late are an outage as well", func(t *testing.T) {
 		cfg := storyConfig(3)
 		w := Waiter{Config: &cfg}
-		require.False(t, next(&w, time.Second, Failure{Reason: TooSlow, Elapsed: 700 * ms}))
+		require.False(t, next(&w, time.Second, Failure{Reason: TooSlow, Elapsed: 300 * ms}))
+	})
+	t.Run("a process that stood still has seen none", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		frozen := outage
+		frozen.Elapsed = time.Hour
+		wait, again := w.Next(storyStart.Add(time.Hour), frozen, 1<<40)
+		require.True(t, again)
+		require.LessOrEqual(t, wait, cfg.RetryMax)
+		require.False(t, next(&w, time.Hour+100*ms, outage), "but the second time it has")
 	})
 	t.Run("negative is for ever", func(t *testing.T) {
 		cfg := storyConfig(3)
