@@ -2,28 +2,38 @@ package redisnode
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash/crc64"
+	"hash/maphash"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/quorumlock/redlock"
 )
 
-// A native acquire is a transaction of plain commands, for a key that is most
-// likely free, and a native release is one command:
+// A native acquire is two plain commands, for a key that is most likely free, and
+// a third now and then; a native release is one:
 //
 //	RESTORE lock ttl {hint, a, b, c}   grants if the key is free
 //	ZADD fence GT CH hint f            raises the counter to the hint
-//	PEXPIRE fence retention
+//	PEXPIRE fence retention            unless that was done lately
 //
 //	SREM lock hint a b c               frees the key if it is the owner's
 //
-// They cost the server half of what the scripts do. RESTORE makes a set of a few
-// integers, with its expiry, unless the key exists; and a set whose last member
-// goes is gone. So the owner is written as three integers.
+// They cost the server a third of what the scripts do. RESTORE makes a set of a
+// few integers, with its expiry, unless the key exists; and a set whose last
+// member goes is gone. So the owner is written as three integers.
+//
+// Nothing makes one of RESTORE and ZADD, and others may come in between. They find
+// the key held, so no other fence is given out, unless the grant is over by then:
+// - because it has expired. The vote comes after that, later than the TTL from when
+// it was asked for, so no lease can be won with it any more.
+// - because it was released, which its owner does behind the ZADD, on the same
+// connection, or on a new one after this one was killed: then there is no vote.
 //
 // The hint is the fence if the counter was below it, which is the rule, since
 // hints are the time; else the script has to settle it. An attempt that is
@@ -142,8 +152,9 @@ func appendDump(b []byte, fence uint64, p parts) []byte {
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native.
-func (n *Node) appendNative(b []byte, call *redlock.Call, p parts) []byte {
+// appendNative writes a call that is native; keep says whether the counter is to be
+// kept anew.
+func (n *Node) appendNative(b []byte, call *redlock.Call, p parts, keep bool) []byte {
 	if call.Op == redlock.OpRelease {
 		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
 		b = n.appendKey(b, call.Key, "", "")
@@ -154,7 +165,7 @@ func (n *Node) appendNative(b []byte, call *redlock.Call, p parts) []byte {
 		return b
 	}
 	ttl := milliseconds(call.TTL)
-	b = append(b, "*1\r\n$5\r\nMULTI\r\n*4\r\n$7\r\nRESTORE\r\n"...)
+	b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
 	b = n.appendKey(b, call.Key, "", "")
 	b = appendNumber(b, uint64(ttl))
 	var buf [64]byte
@@ -164,10 +175,45 @@ func (n *Node) appendNative(b []byte, call *redlock.Call, p parts) []byte {
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
 	b = append(b, "$2\r\nGT\r\n$2\r\nCH\r\n"...)
 	b = appendNumber(b, call.Hint)
-	b = append(b, "$1\r\nf\r\n*3\r\n$7\r\nPEXPIRE\r\n"...)
+	b = append(b, "$1\r\nf\r\n"...)
+	if !keep {
+		return b
+	}
+	b = append(b, "*3\r\n$7\r\nPEXPIRE\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
-	b = appendNumber(b, uint64(max(n.fence, 2*ttl)))
-	return append(b, "*1\r\n$4\r\nEXEC\r\n"...)
+	retention := uint64(max(n.fence, 2*ttl))
+	return appendNumber(b, retention+retention/keepShare)
+}
+
+// kept remembers which counters the server was lately told to keep, so that it
+// need not be told each time. It forgets those that others take the place of.
+type kept struct {
+	seed  maphash.Seed
+	slots [4096]struct {
+		key   uint64        // hashed
+		until time.Duration // local instant
+	}
+}
+
+func newKept() *kept { return &kept{seed: maphash.MakeSeed()} }
+
+// keepShare is the share of the retention for which a counter is kept longer than
+// need be, and need not be told of again.
+const keepShare = 8
+
+// due says that a counter has to be kept anew for an acquire, and takes it that it
+// will be.
+func (k *kept) due(key string, ttl, retention time.Duration, now time.Duration) bool {
+	if 2*ttl > retention {
+		return true
+	}
+	hash := maphash.String(k.seed, key)
+	slot := &k.slots[hash%uint64(len(k.slots))]
+	if slot.key == hash && now < slot.until {
+		return false
+	}
+	slot.key, slot.until = hash, now+retention/keepShare
+	return true
 }
 
 // outcome is what became of a native call.
@@ -181,7 +227,7 @@ const (
 )
 
 // readNative reads what became of a native call.
-func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
+func readNative(r *bufio.Reader, op redlock.Op, keep bool) (outcome, error) {
 	if op == redlock.OpRelease {
 		_, err := readNumber(r, ':')
 		if _, replied := err.(replyError); replied {
@@ -189,33 +235,19 @@ func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 		}
 		return done, err
 	}
-	aborted := false
-	for range 4 { // to MULTI and the three that it queues
-		line, err := readLine(r)
-		if err != nil {
-			return done, err
-		}
-		aborted = aborted || line[0] == '-'
-	}
 	line, err := readLine(r)
-	switch {
-	case err != nil:
-		return done, err
-	case line[0] == '-':
-		return unusable, nil
-	case aborted || string(line) != "*3":
-		return done, fmt.Errorf("%w: %.40q", errNotRedis, line)
-	}
-	if line, err = readLine(r); err != nil {
+	if err != nil {
 		return done, err
 	}
 	result := done
 	switch {
-	case line[0] == '+':
-	case strings.HasPrefix(string(line), "-BUSYKEY"):
+	case string(line) == "+OK":
+	case bytes.HasPrefix(line, []byte("-BUSYKEY")):
 		result = taken
-	default:
+	case line[0] == '-':
 		result = unusable // it granted nothing, but may not know the format
+	default:
+		return done, fmt.Errorf("%w: %.40q", errNotRedis, line)
 	}
 	raised, err := readNumber(r, ':')
 	if _, replied := err.(replyError); err != nil && !replied {
@@ -224,9 +256,11 @@ func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 	if result == done && (err != nil || raised != 1) {
 		result = unfit
 	}
-	if _, err = readNumber(r, ':'); err != nil {
-		if _, replied := err.(replyError); !replied {
-			return done, err
+	if keep {
+		if _, err = readNumber(r, ':'); err != nil {
+			if _, replied := err.(replyError); !replied {
+				return done, err
+			}
 		}
 	}
 	return result, nil

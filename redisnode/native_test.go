@@ -52,3 +52,25 @@ func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
 	}
 	assert.True(t, d.far())
 }
+
+// A counter is kept for no less than the retention after its latest acquire,
+// although the server is told of it only now and then.
+func TestCountersAreKeptAnewInTime(t *testing.T) {
+	k := newKept()
+	const retention, ttl = 8 * time.Hour, time.Minute
+	assert.True(t, k.due("a", ttl, retention, time.Second))
+	assert.False(t, k.due("a", ttl, retention, time.Second+retention/keepShare-1), "kept for the retention and a share more")
+	assert.True(t, k.due("a", ttl, retention, time.Second+retention/keepShare))
+	assert.True(t, k.due("b", ttl, retention, time.Second))
+	assert.True(t, k.due("b", retention, retention, time.Second), "a long grant needs it for longer")
+	for i := range 3 * len(k.slots) {
+		k.due(string(rune('c'+i)), ttl, retention, time.Second)
+	}
+	forgotten := 0
+	for i := range 3 * len(k.slots) {
+		if k.due(string(rune('c'+i)), ttl, retention, time.Second) {
+			forgotten++
+		}
+	}
+	assert.Positive(t, forgotten, "its memory is bounded")
+}

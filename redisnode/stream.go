@@ -56,6 +56,7 @@ type waiting struct {
 	call *redlock.Call // its caller's again once it was told, which the reader does before it says so
 	sent time.Duration // local instant at which it was written, or first seen to wait for that
 	how  manner
+	keep bool // natively, and the server was told to keep the counter
 
 	timeout time.Duration // the call's
 }
@@ -272,8 +273,11 @@ func (s *stream) encode(to *link, now time.Duration) {
 		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
 			if p, ok := split(w.call.Owner); ok {
 				w.how = native
-				s.buf = s.node.appendNative(s.buf, w.call, p)
-				timed = timed || w.call.Op == redlock.OpAcquire
+				if w.call.Op == redlock.OpAcquire {
+					w.keep = to.kept.due(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
+					timed = true
+				}
+				s.buf = s.node.appendNative(s.buf, w.call, p, w.keep)
 				continue
 			}
 		}
@@ -461,7 +465,7 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 // readNative reads what became of a native call, and says how it must be made
 // again if that was not all. A grant waits for the server's clock.
 func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
-	result, err := readNative(to.reader, w.call.Op)
+	result, err := readNative(to.reader, w.call.Op, w.keep)
 	if err != nil {
 		return native, err
 	}

@@ -2,13 +2,16 @@ package redisnode_test
 
 import (
 	"context"
+	"crypto/md5"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
@@ -230,4 +233,104 @@ func BenchmarkSubmit(b *testing.B) {
 			}
 		})
 	}
+}
+
+// chance is an owner as random as those of Lockers are: no two have a part of
+// theirs in common.
+func chance(i int) string { return fmt.Sprintf("%x", md5.Sum([]byte(fmt.Sprint(i)))) }
+
+// A lock that nobody else wants costs the server three plain commands.
+func TestPlainCommandsServeFreeKeys(t *testing.T) {
+	addr := testserver.StartRedis(t).Addr()
+	n := submitting{node(t, addr)}
+	c := client(t, &redis.Options{Addr: addr})
+	ctx := within(t, patience)
+	var fence uint64
+	for i := range 10 {
+		hint := uint64(time.Now().UnixMicro())
+		vote, err := n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: chance(i), TTL: time.Minute, Hint: hint, Ordered: true})
+		require.NoError(t, err)
+		require.True(t, vote.Granted)
+		require.Equal(t, hint, vote.Fence)
+		require.Greater(t, vote.Fence, fence)
+		require.WithinDuration(t, time.Now(), vote.Clock, patience)
+		fence = vote.Fence
+		require.Greater(t, c.PTTL(ctx, "redlock:{k}:fence").Val(), 7*24*time.Hour)
+		require.Equal(t, float64(fence), c.ZScore(ctx, "redlock:{k}:fence", "f").Val())
+		_, err = n.call(ctx, redlock.Call{Op: redlock.OpRelease, Key: "k", Owner: chance(i), Hint: hint, Ordered: true})
+		require.NoError(t, err)
+		require.Zero(t, c.Exists(ctx, "redlock:{k}").Val())
+	}
+	stats := c.Info(ctx, "commandstats").Val()
+	for _, want := range []string{"restore:calls=10,", "zadd:calls=10,", "srem:calls=10,", "pexpire:calls=1,"} {
+		require.Contains(t, stats, "cmdstat_"+want)
+	}
+	for _, not := range []string{"multi", "evalsha", "eval"} {
+		require.NotContains(t, stats, "cmdstat_"+not+":")
+	}
+}
+
+// Two programs may send the commands of an acquire at the same time; only one of
+// them gets the key, and the counter is above no later fence.
+func TestPlainCommandsOfTwoProgramsMix(t *testing.T) {
+	addr := testserver.StartRedis(t).Addr()
+	nodes := []submitting{{node(t, addr)}, {node(t, addr)}, {node(t, addr)}}
+	var mu sync.Mutex
+	held, last := "", uint64(0)
+	var all sync.WaitGroup
+	for p, n := range nodes {
+		all.Go(func() {
+			ctx := within(t, patience)
+			for i := range 500 {
+				who, hint := chance(1000*p+i), uint64(time.Now().UnixMicro())
+				vote, err := n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: who, TTL: time.Minute, Hint: hint, Ordered: true})
+				if !assert.NoError(t, err) {
+					return
+				}
+				if vote.Granted {
+					mu.Lock()
+					assert.Empty(t, held)
+					assert.Greater(t, vote.Fence, last)
+					assert.GreaterOrEqual(t, vote.Counter, vote.Fence)
+					held, last = who, vote.Fence
+					mu.Unlock()
+					runtime.Gosched()
+					mu.Lock()
+					held = ""
+					mu.Unlock()
+				}
+				_, err = n.call(ctx, redlock.Call{Op: redlock.OpRelease, Key: "k", Owner: who, Hint: hint, Ordered: true})
+				assert.NoError(t, err)
+			}
+		})
+	}
+	all.Wait()
+	assert.NotZero(t, last)
+}
+
+// Two attempts may have the same hint, and one of them be released where the other
+// has the key.
+func TestAReleaseWithAnothersHint(t *testing.T) {
+	addr := testserver.StartRedis(t).Addr()
+	n, ctx := submitting{node(t, addr)}, within(t, patience)
+	hint := uint64(time.Now().UnixMicro())
+	call := func(op redlock.Op, who int) redlock.Vote {
+		vote, err := n.call(ctx, redlock.Call{Op: op, Key: "k", Owner: chance(who), TTL: time.Minute, Hint: hint, Ordered: true})
+		require.NoError(t, err)
+		return vote
+	}
+	require.True(t, call(redlock.OpAcquire, 1).Granted)
+	call(redlock.OpRelease, 2)
+	refusal := call(redlock.OpAcquire, 3)
+	require.False(t, refusal.Granted)
+	require.Equal(t, chance(1), refusal.Holder)
+	vote, err := n.Extend(ctx, redlock.ExtendRequest{Key: "k", Owner: chance(1), Fence: hint, TTL: time.Hour})
+	require.NoError(t, err)
+	require.False(t, vote.Granted)
+	call(redlock.OpRelease, 1)
+	require.True(t, call(redlock.OpAcquire, 4).Granted)
+	// And where a script has to find out.
+	call(redlock.OpRelease, 5)
+	require.NoError(t, n.Node.Release(ctx, redlock.ReleaseRequest{Key: "k", Owner: chance(4)}))
+	require.True(t, call(redlock.OpAcquire, 6).Granted)
 }

@@ -37,7 +37,7 @@ func (n *node) attend(now Time, owner uint32, req *protocol.Request, p place, wi
 	switch {
 	case req.Op == protocol.Acquire && !answer.granted && n.held(local):
 		answer.queued = n.enqueue(p)
-		if req.First && p.waiter == 0 { // a plain transaction raises the counter first
+		if req.First && p.waiter == 0 { // plain commands raise the counter all the same
 			n.counter = max(n.counter, min(req.Hint, n.horizon(now)))
 		}
 	case req.Op == protocol.Release && held && n.owner == 0:

@@ -11,7 +11,9 @@
 --
 -- A lock taken without a script is a set of four integers instead: its fence and
 -- the owner in three parts (see native.go). 'a,b,c' then stands for the owner,
--- also once a script has made a string of it.
+-- also once a script has made a string of it. The fence is gone from it if another
+-- attempt, with the same hint to the microsecond, was released here by mistake: the
+-- key stays locked then, and its owner cannot extend it.
 --
 -- The fence key is a sorted set with one member, since ZADD GT raises a counter
 -- and never lowers it, in one command and without a script.
@@ -60,11 +62,12 @@ local function read_lock()
   end
   if type(value) == 'table' then
     local parts = redis.pcall('SMEMBERS', KEYS[1])
-    if #parts ~= 4 then
+    if #parts ~= 4 and #parts ~= 3 then
       error(value.err)
     end
     table.sort(parts, function(a, b) return #a < #b or #a == #b and a < b end)
-    lock = {owner = table.concat(parts, ',', 2), fence = tonumber(parts[1]), counter = 0, ends = '0', until_us = 0, queue = '', native = true}
+    local fence = #parts == 4 and tonumber(parts[1]) or 0
+    lock = {owner = table.concat(parts, ',', #parts - 2), fence = fence, counter = 0, ends = '0', until_us = 0, queue = '', native = true}
     return
   end
   local owner, fence, counter, ends, queue = string.match(value, '^([^:|]+):(%d+):(%d+):(%d+)(.*)$')

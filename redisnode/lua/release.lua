@@ -8,9 +8,9 @@ local value = redis.pcall('GET', KEYS[1])
 local whole, parts = ARGV[2] .. ':', ARGV[6] .. ':'
 if type(value) == 'table' then
   local members = redis.pcall('SMEMBERS', KEYS[1])
-  if #members == 4 then
+  if #members == 4 or #members == 3 then
     table.sort(members, function(a, b) return #a < #b or #a == #b and a < b end)
-    value = table.concat(members, ',', 2) .. '::'
+    value = table.concat(members, ',', #members - 2) .. '::'
   end
 end
 if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.sub(value, 1, #parts) == parts) then
