@@ -262,7 +262,7 @@ func (w *world) kill(c *client) {
 	c.down++
 	c.epoch++
 	c.gen++
-	c.inbox, c.active, c.current, c.state, c.line, c.shared = nil, nil, nil, thinking, nil, false
+	c.inbox, c.active, c.current, c.state, c.line, c.shared, c.from = nil, nil, nil, thinking, nil, false, 0
 }
 
 func (w *world) strikeNode(f *Fault, n *node) {
