@@ -45,8 +45,8 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 		TTL: req.TTL, Hint: req.Hint, Fence: req.Fence, Token: req.Token,
 		Timeout: a.cfg.NodeTimeout, Done: c.done,
 	}}
-	if req.First && a.place != nil {
-		call.Place = *a.place
+	if req.First {
+		call.Place = a.round.place
 		if !req.Queue {
 			call.Place.Hold = 0
 		}

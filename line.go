@@ -3,7 +3,6 @@ package redlock
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,10 +21,10 @@ type lines struct {
 // on only to a caller who would have got the same, so callers with other options
 // stand in another line.
 type line struct {
-	key     string
 	options *LockOptions
 	next    *line // of the same key, with other options
-	waiting []*turn
+	first   *turn // of those who wait
+	last    *turn
 	shared  bool             // somebody ever waited in it
 	from    protocol.Instant // whoever is at its head asks no node before
 }
@@ -34,6 +33,7 @@ type line struct {
 // it, or by nil that it is at the head now and has to ask the nodes itself.
 type turn struct {
 	told chan *Lease
+	next *turn // who came after
 }
 
 func newLines() *lines {
@@ -50,31 +50,35 @@ func (ls *lines) join(key string, options *LockOptions) (*line, *turn) {
 		ln = ln.next
 	}
 	if ln == nil {
-		ln = &line{key: key, options: options, next: first}
+		ln = &line{options: options, next: first}
 		ls.of[key] = ln
 		return ln, nil
 	}
 	t := &turn{told: make(chan *Lease, 1)}
-	ln.waiting = append(ln.waiting, t)
-	ln.shared = true
+	if ln.first == nil {
+		ln.first = t
+	} else {
+		ln.last.next = t
+	}
+	ln.last, ln.shared = t, true
 	return ln, t
 }
 
 // leave makes way for the next in the line, who shall not ask the nodes before the
 // given instant.
-func (ls *lines) leave(ln *line, from protocol.Instant) {
+func (ls *lines) leave(key string, ln *line, from protocol.Instant) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if len(ln.waiting) == 0 {
-		ls.remove(ln)
+	if ln.first == nil {
+		ls.remove(key, ln)
 		return
 	}
 	ln.from = max(ln.from, from)
 	ln.pop().told <- nil
 }
 
-func (ls *lines) remove(ln *line) {
-	first := ls.of[ln.key]
+func (ls *lines) remove(key string, ln *line) {
+	first := ls.of[key]
 	switch {
 	case first != ln:
 		for first.next != ln {
@@ -82,9 +86,9 @@ func (ls *lines) remove(ln *line) {
 		}
 		first.next = ln.next
 	case ln.next != nil:
-		ls.of[ln.key] = ln.next
+		ls.of[key] = ln.next
 	default:
-		delete(ls.of, ln.key)
+		delete(ls.of, key)
 	}
 }
 
@@ -93,7 +97,7 @@ func (ls *lines) remove(ln *line) {
 func (ls *lines) pass(ln *line, take func() *Lease) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if len(ln.waiting) == 0 {
+	if ln.first == nil {
 		return false
 	}
 	lease := take()
@@ -105,9 +109,8 @@ func (ls *lines) pass(ln *line, take func() *Lease) bool {
 }
 
 func (ln *line) pop() *turn {
-	t := ln.waiting[0]
-	ln.waiting[0] = nil
-	ln.waiting = ln.waiting[1:]
+	t := ln.first
+	ln.first = t.next
 	return t
 }
 
@@ -116,12 +119,22 @@ func (ln *line) pop() *turn {
 func (ls *lines) giveUp(ln *line, t *turn) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	i := slices.Index(ln.waiting, t)
-	if i < 0 {
-		return false
+	var before *turn
+	for at := ln.first; at != nil; before, at = at, at.next {
+		if at != t {
+			continue
+		}
+		if before == nil {
+			ln.first = t.next
+		} else {
+			before.next = t.next
+		}
+		if ln.last == t {
+			ln.last = before
+		}
+		return true
 	}
-	ln.waiting = slices.Delete(ln.waiting, i, i+1)
-	return true
+	return false
 }
 
 // isShared reports whether more callers than one ever stood in the line.
@@ -179,7 +192,7 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 			err = endedWaiting(ctx, l.notAsked(key))
 		}
 		if err != nil {
-			l.stepOut(ln, t)
+			l.stepOut(key, ln, t)
 			return nil, nil, err
 		}
 		if lease == nil {
@@ -193,7 +206,7 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 
 // stepOut takes a caller out of a line who does not want to wait any longer, and
 // passes on what it was told meanwhile.
-func (l *Locker) stepOut(ln *line, t *turn) {
+func (l *Locker) stepOut(key string, ln *line, t *turn) {
 	if l.group.lines.giveUp(ln, t) {
 		return
 	}
@@ -201,5 +214,5 @@ func (l *Locker) stepOut(ln *line, t *turn) {
 		lease.giveUp()
 		return
 	}
-	l.group.lines.leave(ln, 0)
+	l.group.lines.leave(key, ln, 0)
 }

@@ -26,7 +26,6 @@ type attempt struct {
 	ttl    time.Duration
 	key    string
 	owner  string
-	place  *Place          // of its first round, until that is won
 	caller context.Context // whose values calls and leases have
 
 	until atomic.Int64 // end of validity, for Remaining
@@ -43,19 +42,20 @@ type attempt struct {
 	machine   protocol.Attempt
 	line      *line         // at whose head its user is; nil once it left
 	out       *calls        // to be sent
-	votes     []NodeVote    // the latest answers, until it is won; and those that were no grants
-	decided   chan struct{} // closed once won or failed; nil after that
+	round     *round        // the first one, until it is won; later, once a node did not grant
 	extending chan struct{} // held by the Extend under way
 	lease     *Lease        // once won, the latest
-	lost      *lostRound    // once it was not won
 	ending    *ending       // once the lease, or the attempt to get one, is given up
 	prolonged chan error    // of the Extend under way
 }
 
-// lostRound is why an attempt was not won.
-type lostRound struct {
-	protocol.Failure
-	err error
+// round is what a held lease has no need of.
+type round struct {
+	votes   []NodeVote    // the latest answers; once it is won, those that were no grants
+	place   Place         // in the nodes' queues, if it has one there
+	decided chan struct{} // closed once it is won or lost
+	failure protocol.Failure
+	err     error // that it was lost
 }
 
 // ending is the giving up of a lease.
@@ -83,7 +83,7 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 		key:     key,
 		owner:   owner,
 		caller:  ctx,
-		decided: make(chan struct{}),
+		round:   &round{decided: make(chan struct{})},
 		machine: protocol.New(&l.cfg),
 	}
 	a.busy.Store(1)
@@ -97,11 +97,11 @@ func (a *attempt) context() context.Context { return context.WithoutCancel(a.cal
 // then on it is the lease that stands at the head of the line, if there is one.
 func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*Lease, error) {
 	a.mu.Lock()
-	decided := a.decided
+	first := a.round
 	a.mu.Unlock()
-	if decided != nil {
+	if first != nil && first.decided != nil {
 		select {
-		case <-decided:
+		case <-first.decided:
 		case <-ctx.Done():
 			a.relinquish(ErrReleased)
 		case <-a.group.closing:
@@ -112,8 +112,8 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 	a.mu.Lock()
 	lease := a.lease
 	var err error
-	if a.lost != nil {
-		err = a.lost.err
+	if a.round != nil {
+		err = a.round.err
 	}
 	switch {
 	case a.ending != nil && a.ending.why == ErrClosed: //nolint:errorlint // set by relinquish
@@ -184,8 +184,8 @@ func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input) errands {
 func (a *attempt) act(out *protocol.Output, e *errands) {
 	switch out.Kind {
 	case protocol.Send:
-		if a.votes != nil {
-			a.votes[out.Node] = NodeVote{}
+		if a.round != nil && a.round.votes != nil {
+			a.round.votes[out.Node] = NodeVote{}
 		}
 		if a.out == nil {
 			a.out = a.group.calls.Get().(*calls)
@@ -232,7 +232,7 @@ func (a *attempt) run(e errands) {
 		a.group.observe(a.caller, event)
 	}
 	if e.left != nil {
-		a.group.lines.leave(e.left, e.from)
+		a.group.lines.leave(a.key, e.left, e.from)
 	}
 	if e.unlocked != nil {
 		close(e.unlocked)
@@ -272,8 +272,8 @@ func (a *attempt) won(out *protocol.Output, e *errands) {
 	a.until.Store(int64(out.Until))
 	a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: a.group.clock.Now()}
 	a.event(e, Event{Kind: EventRound, Token: out.Token, Latency: a.slowestVote()})
-	a.votes, a.place = nil, nil
-	a.decide()
+	close(a.round.decided)
+	a.round = nil
 }
 
 // failed is told of a round that was lost, or of a lease that was won and came
@@ -287,19 +287,24 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 		sentinel = fmt.Errorf("%w: %v", ErrNoQuorum, out.Failure.Reason)
 	}
 	err := a.quorumError("lock", sentinel, out.Votes)
-	a.lost = &lostRound{out.Failure, err}
+	if a.round == nil {
+		a.round = new(round)
+	}
+	a.round.failure, a.round.err = out.Failure, err
 	a.event(e, Event{Kind: EventRound, Latency: out.Failure.Elapsed, Err: err})
 	if a.lease != nil {
 		a.end(err)
 		a.leaveLine(e)
 		return
 	}
-	a.decide()
+	close(a.round.decided)
 }
 
-func (a *attempt) decide() {
-	close(a.decided)
-	a.decided = nil
+// failure is why the attempt was not won.
+func (a *attempt) failure() protocol.Failure {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.round.failure
 }
 
 // confirmed is told that the release is through, or that it is not yet.
@@ -408,7 +413,9 @@ func (a *attempt) notProlonged(out *protocol.Output) error {
 // them when it decided.
 func (a *attempt) quorumError(op string, sentinel error, outcomes []protocol.Outcome) *QuorumError {
 	votes := make([]NodeVote, len(a.group.nodes))
-	copy(votes, a.votes)
+	if a.round != nil {
+		copy(votes, a.round.votes)
+	}
 	for i := range votes {
 		votes[i].Node = a.group.names[i]
 		votes[i].Outcome = Outcome(outcomes[i])
@@ -427,8 +434,8 @@ func (a *attempt) heldFor() time.Duration { return a.group.clock.Now() - a.lease
 // slowestVote is the latency of the vote that decided the first round.
 func (a *attempt) slowestVote() time.Duration {
 	var slowest time.Duration
-	for i := range a.votes {
-		slowest = max(slowest, a.votes[i].Latency)
+	for i := range a.round.votes {
+		slowest = max(slowest, a.round.votes[i].Latency)
 	}
 	return slowest
 }
@@ -475,10 +482,13 @@ func (a *attempt) answered(c *nodeCall) {
 	}
 	a.mu.Lock()
 	if a.lease == nil || answer.Outcome != protocol.Granted {
-		if a.votes == nil {
-			a.votes = make([]NodeVote, len(a.group.nodes))
+		if a.round == nil {
+			a.round = new(round)
 		}
-		a.votes[c.node] = NodeVote{Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Err: err,
+		if a.round.votes == nil {
+			a.round.votes = make([]NodeVote, len(a.group.nodes))
+		}
+		a.round.votes[c.node] = NodeVote{Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Err: err,
 			Latency: answered.Sub(c.sent), Holder: c.Vote.Holder, Remaining: c.Vote.Remaining}
 	}
 	e := a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer})

@@ -236,7 +236,7 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 		lease, err = l.ask(ctx, w, ln, called)
 	}
 	if err != nil {
-		l.group.lines.leave(ln, 0)
+		l.group.lines.leave(key, ln, 0)
 	}
 	return lease, err
 }
@@ -259,11 +259,11 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 		if err == nil || ln == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return lease, err
 		}
-		if l.cfg.Queues > 0 && a.lost.Reason == protocol.Contended {
+		if l.cfg.Queues > 0 && a.failure().Reason == protocol.Contended {
 			l.group.lines.noteContended(w.key, l.group.now())
 		}
 		w.listen()
-		pause, again := w.waiter.Next(l.group.now(), a.lost.Failure, w.random)
+		pause, again := w.waiter.Next(l.group.now(), a.failure(), w.random)
 		if !again {
 			return nil, err
 		}
@@ -325,8 +325,7 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	if ln != nil {
 		start.Queue, err = w.begin()
 		if w.place.Waiter != "" {
-			place := w.place
-			a.place, a.waited = &place, true
+			a.round.place, a.waited = w.place, true
 		}
 		if l.opts.LocalHandoffs > 0 && g.lines.isShared(ln) {
 			start.Spare = uint64(l.opts.LocalHandoffs)

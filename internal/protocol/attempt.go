@@ -25,7 +25,6 @@ const (
 // Use New and Step. An Attempt is not safe for concurrent use; Clone copies it.
 type Attempt struct {
 	cfg   *Config
-	phase phase
 	seats []seat
 	out   []Output
 
@@ -35,16 +34,22 @@ type Attempt struct {
 	started Instant // before the first request was sent
 	last    Instant // of the latest Step
 	timer   Instant // as last told to the driver
-	fired   bool    // it did in this Step, early perhaps
 	nextID  uint32
-	due     int // answers that the driver still owes
+	due     int32 // answers that the driver still owes
 
-	taken      bool // the user has the lease
+	// There may be very many attempts, so what takes a byte stands together.
+	phase     phase
+	fired     bool // the timer did in this Step, early perhaps
+	queue     bool
+	taken     bool // the user has the lease
+	passed    bool // another user had it before
+	unlocking bool // the user waits to hear of the release
+	patient   bool // nodes that have not answered the only acquire are not told before they have
+	draining  bool
+
 	token      uint64
 	spare      uint64  // how many tokens above this one are the attempt's too
 	passUntil  Instant // no passing on after this
-	passed     bool    // it was passed on
-	queue      bool
 	until      Instant // end of validity
 	holdEnd    Instant // MaxHold's; zero for none
 	nextRenew  Instant // zero for none
@@ -52,11 +57,8 @@ type Attempt struct {
 	renewGoal  Instant // validity that the renewal under way is to reach
 	extendGoal Instant // same for a Prolong; zero for none
 
-	unlocking bool // the user waits to hear of the release
-	patient   bool // nodes that have not answered the only acquire are not told before they have
-	draining  bool
-	longest   time.Duration // longest TTL asked of any node
-	giveUp    Instant       // releases are not retried after this
+	longest time.Duration // longest TTL asked of any node
+	giveUp  Instant       // releases are not retried after this
 }
 
 // New makes an attempt. cfg is shared, never copied, and must not change.
