@@ -20,8 +20,9 @@ type Lease struct {
 	handed  time.Duration   // when, on the Locker's clock
 	caller  context.Context // whose values Context has
 
-	// These are the attempt's to guard. Few users ask for the context.
-	ended  error // why, once it has
+	// These are the attempt's to guard. Few users ask for the context, or why the
+	// lease that they released has ended.
+	ended  error // why, once it has: ErrReleased, ErrClosed, or what wraps ErrLost
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
@@ -42,7 +43,7 @@ func (l *Lease) Context() context.Context {
 	if l.ctx == nil {
 		l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(l.caller))
 		if l.ended != nil {
-			l.cancel(l.ended)
+			l.cancel(l.why())
 		}
 	}
 	return l.ctx
@@ -58,6 +59,14 @@ func (l *Lease) Err() error {
 	l.attempt.refresh()
 	l.attempt.mu.Lock()
 	defer l.attempt.mu.Unlock()
+	return l.why()
+}
+
+// why is the error that tells why the lease has ended.
+func (l *Lease) why() error {
+	if l.ended == ErrReleased || l.ended == ErrClosed { //nolint:errorlint // these very ones
+		return fmt.Errorf("redlock: %q: %w", l.attempt.key, l.ended)
+	}
 	return l.ended
 }
 
@@ -147,7 +156,7 @@ func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 // the latest.
 func (l *Lease) Unlock(context.Context) error {
 	end := l.attempt.unlock(l)
-	if err := l.Err(); errors.Is(err, ErrLost) {
+	if err := l.lost(); err != nil {
 		return err
 	}
 	if end == nil {
@@ -155,6 +164,16 @@ func (l *Lease) Unlock(context.Context) error {
 	}
 	<-end.done
 	return end.err
+}
+
+// lost is the error that tells of a loss, if the lease ended so.
+func (l *Lease) lost() error {
+	l.attempt.mu.Lock()
+	defer l.attempt.mu.Unlock()
+	if errors.Is(l.ended, ErrLost) {
+		return l.ended
+	}
+	return nil
 }
 
 // giveUp unlocks without waiting.

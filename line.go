@@ -15,6 +15,7 @@ type lines struct {
 	mu        sync.Mutex
 	of        map[string]*line            // by key, the first of those with different options
 	contended map[string]protocol.Instant // when other processes were last seen to want a key
+	turns     sync.Pool                   // that nobody waits with; not all Lockers', for a test's may be in a bubble of its own
 }
 
 // line is one line. Whoever is at its head leaves it with leave. A lease is passed
@@ -37,7 +38,11 @@ type turn struct {
 }
 
 func newLines() *lines {
-	return &lines{of: make(map[string]*line), contended: make(map[string]protocol.Instant)}
+	return &lines{
+		of:        make(map[string]*line),
+		contended: make(map[string]protocol.Instant),
+		turns:     sync.Pool{New: func() any { return &turn{told: make(chan *Lease, 1)} }},
+	}
 }
 
 // join gives the line, and a turn to wait for unless the caller is at its head.
@@ -54,7 +59,7 @@ func (ls *lines) join(key string, options *LockOptions) (*line, *turn) {
 		ls.of[key] = ln
 		return ln, nil
 	}
-	t := &turn{told: make(chan *Lease, 1)}
+	t := ls.turns.Get().(*turn)
 	if ln.first == nil {
 		ln.first = t
 	} else {
@@ -110,7 +115,7 @@ func (ls *lines) pass(ln *line, take func() *Lease) bool {
 
 func (ln *line) pop() *turn {
 	t := ln.first
-	ln.first = t.next
+	ln.first, t.next = t.next, nil
 	return t
 }
 
@@ -132,6 +137,7 @@ func (ls *lines) giveUp(ln *line, t *turn) bool {
 		if ln.last == t {
 			ln.last = before
 		}
+		t.next = nil
 		return true
 	}
 	return false
@@ -193,8 +199,10 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 		}
 		if err != nil {
 			l.stepOut(key, ln, t)
+			lines.turns.Put(t)
 			return nil, nil, err
 		}
+		lines.turns.Put(t)
 		if lease == nil {
 			return ln, nil, nil
 		}

@@ -192,7 +192,7 @@ type Call struct {
 	Owner string
 
 	TTL   time.Duration // of an acquire or an extend
-	Hint  uint64        // of an acquire; of a release, that of the owner's first acquire unless that had a Place
+	Hint  uint64        // of an acquire; of a release, that of the acquire, if it was the only call before and had no Place
 	Place Place         // of an acquire
 	Fence uint64        // of a confirm or an extend
 	Token uint64        // of a confirm

@@ -68,6 +68,7 @@ type ending struct {
 
 // errands is what a step leaves to be done once the attempt is unlocked.
 type errands struct {
+	now      protocol.Instant // of the step
 	events   []Event
 	left     *line
 	from     protocol.Instant // who comes next in it asks no node before
@@ -108,8 +109,9 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 			a.relinquish(ErrClosed)
 		}
 	}
-	a.step(protocol.Input{Kind: protocol.Take})
+	now := a.group.now()
 	a.mu.Lock()
+	e := a.stepLocked(now, protocol.Input{Kind: protocol.Take})
 	lease := a.lease
 	var err error
 	if a.round != nil {
@@ -121,29 +123,30 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 	case a.ending != nil && err == nil: // won at the last moment, and given up
 		err = fmt.Errorf("redlock: %q: %w", a.key, endedBy(ctx))
 	case err == nil:
-		lease.handed = a.group.clock.Now()
+		lease.handed = time.Duration(now)
 		a.line = ln
 	}
-	var e errands
 	if err == nil && lease.ended != nil {
 		a.leaveLine(&e) // lost already
 	}
 	a.mu.Unlock()
+	a.run(e)
 	if err != nil {
 		return nil, endedWaiting(ctx, err)
 	}
-	a.run(e)
 	a.acquired(lease, called)
 	return lease, nil
 }
 
 // handOver hands over a lease that was passed on, unless it comes too late.
 func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) bool {
-	a.step(protocol.Input{Kind: protocol.Take})
+	now := a.group.now()
 	a.mu.Lock()
+	e := a.stepLocked(now, protocol.Input{Kind: protocol.Take})
 	ended := lease.ended != nil
-	lease.caller, lease.handed = ctx, a.group.clock.Now()
+	lease.caller, lease.handed = ctx, time.Duration(now)
 	a.mu.Unlock()
+	a.run(e)
 	if !ended {
 		a.acquired(lease, called)
 	}
@@ -169,7 +172,7 @@ func (a *attempt) step(in protocol.Input) {
 var outputsPool = sync.Pool{New: func() any { return new([]protocol.Output) }}
 
 func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input) errands {
-	var e errands
+	e := errands{now: now}
 	outputs := outputsPool.Get().(*[]protocol.Output)
 	*outputs = a.machine.Step(now, in, (*outputs)[:0])
 	for i := range *outputs {
@@ -200,21 +203,21 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 		a.failed(out, e)
 	case protocol.Renewed:
 		a.until.Store(int64(out.Until))
-		a.event(e, Event{Kind: EventRenewed, Token: a.lease.token, Remaining: out.Until.Sub(a.group.now())})
+		a.event(e, Event{Kind: EventRenewed, Token: a.lease.token, Remaining: out.Until.Sub(e.now)})
 	case protocol.Prolonged:
 		a.answerExtend(nil)
 	case protocol.NotProlonged:
 		a.answerExtend(a.notProlonged(out))
 	case protocol.Passed:
-		a.end(fmt.Errorf("redlock: %q: %w", a.key, ErrReleased))
+		a.end(ErrReleased, e.now)
 		a.over.Store(false)
 		a.until.Store(int64(out.Until))
-		a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.heldFor()})
-		a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: a.group.clock.Now()}
+		a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.heldFor(e.now)})
+		a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: time.Duration(e.now)}
 	case protocol.Lost:
 		err := fmt.Errorf("redlock: %q: %w: %v", a.key, ErrLost, out.Reason)
-		a.end(err)
-		a.event(e, Event{Kind: EventLost, Token: a.lease.token, Held: a.heldFor(), Err: err})
+		a.end(err, e.now)
+		a.event(e, Event{Kind: EventLost, Token: a.lease.token, Held: a.heldFor(e.now), Err: err})
 		a.leaveLine(e)
 	case protocol.Released:
 		a.confirmed(nil, e)
@@ -252,25 +255,24 @@ func (a *attempt) rest() {
 
 // end ends the lease's context, before the releases leave: the work shall stop
 // before others begin. Cancelling runs no code of the user's here.
-func (a *attempt) end(why error) {
+func (a *attempt) end(why error, now protocol.Instant) {
 	a.over.Store(true)
-	a.until.Store(min(a.until.Load(), int64(a.group.now())))
+	a.until.Store(min(a.until.Load(), int64(now)))
 	a.lease.ended = why
 	if a.lease.cancel != nil {
-		a.lease.cancel(why)
+		a.lease.cancel(a.lease.why())
 	}
 }
 
 // leaveLine makes way for the next caller of this Locker who wants the key.
 func (a *attempt) leaveLine(e *errands) {
 	e.left, a.line = a.line, nil
-	now := a.group.now()
-	e.from = now.Add(a.machine.Pause(now))
+	e.from = e.now.Add(a.machine.Pause(e.now))
 }
 
 func (a *attempt) won(out *protocol.Output, e *errands) {
 	a.until.Store(int64(out.Until))
-	a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: a.group.clock.Now()}
+	a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: time.Duration(e.now)}
 	a.event(e, Event{Kind: EventRound, Token: out.Token, Latency: a.slowestVote()})
 	close(a.round.decided)
 	a.round = nil
@@ -293,7 +295,7 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 	a.round.failure, a.round.err = out.Failure, err
 	a.event(e, Event{Kind: EventRound, Latency: out.Failure.Elapsed, Err: err})
 	if a.lease != nil {
-		a.end(err)
+		a.end(err, e.now)
 		a.leaveLine(e)
 		return
 	}
@@ -333,7 +335,7 @@ func (a *attempt) relinquishLocked(why error) errands {
 	a.ending = &ending{why: why, at: time.Duration(now), done: make(chan struct{})}
 	e := a.stepLocked(now, protocol.Input{Kind: protocol.Relinquish})
 	if a.lease != nil && !a.over.Load() { // not lost in that very step
-		a.end(fmt.Errorf("redlock: %q: %w", a.key, why))
+		a.end(why, now)
 	}
 	return e
 }
@@ -379,7 +381,7 @@ func (a *attempt) prolong(l *Lease, ttl time.Duration) <-chan error {
 	done := make(chan error, 1)
 	a.mu.Lock()
 	if l.ended != nil {
-		done <- l.ended
+		done <- l.why()
 		a.mu.Unlock()
 		return done
 	}
@@ -429,7 +431,9 @@ func (a *attempt) quorumError(op string, sentinel error, outcomes []protocol.Out
 var errNoAnswer = errors.New("no answer in time")
 
 // heldFor is how long the user has had the lease.
-func (a *attempt) heldFor() time.Duration { return a.group.clock.Now() - a.lease.handed }
+func (a *attempt) heldFor(now protocol.Instant) time.Duration {
+	return time.Duration(now) - a.lease.handed
+}
 
 // slowestVote is the latency of the vote that decided the first round.
 func (a *attempt) slowestVote() time.Duration {

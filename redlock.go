@@ -218,7 +218,10 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 	if err := l.check(ctx, key); err != nil {
 		return nil, err
 	}
-	called := l.group.clock.Now()
+	var called time.Duration
+	if l.group.observer != nil { // who alone is told how long it took
+		called = l.group.clock.Now()
+	}
 	if !wait {
 		return l.ask(ctx, l.newWaiting(key), nil, called)
 	}

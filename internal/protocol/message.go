@@ -35,7 +35,7 @@ type Request struct {
 	ID       uint32
 	Op       Op
 	TTL      time.Duration // Acquire, Extend
-	Hint     uint64        // Acquire; Release: that of the first acquire, which helps some nodes
+	Hint     uint64        // Acquire; Release: that of the only request before, an acquire, or zero
 	Queue    bool          // Acquire: a node that refuses shall keep the waiter's place
 	First    bool          // Acquire: nothing else was asked under this owner before
 	Wake     bool          // Release: the node shall call the waiter whose turn it is

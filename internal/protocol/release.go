@@ -33,10 +33,20 @@ func (a *Attempt) end(now Instant) {
 			continue
 		}
 		if s.granted || s.mayHold() && !a.cfg.without(ReleaseUnknown) {
-			a.send(now, i, Request{Op: Release, Hint: a.hint, Wake: calls > 0})
+			a.release(now, i, calls > 0)
 			calls--
 		}
 	}
+}
+
+// release tells a node, with the hint if it was asked for nothing but the first
+// acquire: then the grant, if there is one, is as that left it.
+func (a *Attempt) release(now Instant, node int, wake bool) {
+	req := Request{Op: Release, Wake: wake}
+	if a.seats[node].op == Acquire {
+		req.Hint = a.hint
+	}
+	a.send(now, node, req)
 }
 
 // concludeEnd sends the releases that are due, tells the user when a majority
@@ -46,7 +56,7 @@ func (a *Attempt) concludeEnd(now Instant) {
 	for i := range a.seats {
 		s := &a.seats[i]
 		if s.retryAt != 0 && (now >= s.retryAt || a.draining) {
-			a.send(now, i, Request{Op: Release, Hint: a.hint, Wake: true})
+			a.release(now, i, true)
 		}
 		switch {
 		case !s.mayHold() && !s.outcome.failed():
