@@ -40,11 +40,12 @@ func newCallsPool(nodes int) *sync.Pool {
 // add takes in one request.
 func (c *calls) add(a *attempt, out *protocol.Output) {
 	req := &out.Request
-	call := nodeCall{node: out.Node, request: req.ID, Call: Call{
-		Op: Op(req.Op), Key: a.key, Owner: a.owner,
-		TTL: req.TTL, Hint: req.Hint, Fence: req.Fence, Token: req.Token,
-		Timeout: a.cfg.NodeTimeout, Done: c.done,
-	}}
+	c.list = append(c.list, nodeCall{}) // in place: calls are large
+	call := &c.list[len(c.list)-1]
+	call.node, call.request = out.Node, req.ID
+	call.Op, call.Key, call.Owner = Op(req.Op), a.key, a.owner
+	call.TTL, call.Hint, call.Fence, call.Token = req.TTL, req.Hint, req.Fence, req.Token
+	call.Timeout, call.Done = a.cfg.NodeTimeout, c.done
 	if req.First {
 		call.Place = a.round.place
 		if !req.Queue {
@@ -58,7 +59,6 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 	// a release that somebody else forced.
 	call.Ordered = req.First || req.Op == protocol.Release
 	call.Wake = req.Wake
-	c.list = append(c.list, call)
 }
 
 // send lets the calls leave.

@@ -60,7 +60,7 @@ func (s *stream) dial() (*link, error) {
 	if err == nil {
 		l.raw, l.reader = raw, bufio.NewReaderSize(raw, streamBuffer)
 		if tcp, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
-			_ = tcp.SetWriteBuffer(4 * maxFlying) // a write shall not wait for a server that does not read
+			_ = tcp.SetWriteBuffer(2 * maxFlying) // a write shall not wait for a server that does not read
 		}
 		err = s.subscribe(l)
 	}

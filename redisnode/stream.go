@@ -34,7 +34,7 @@ const (
 	// maxBatch bounds the calls of one write, and maxFlying the bytes that are not
 	// answered. A connection takes so much without delay, also if nobody reads.
 	maxBatch  = 256
-	maxFlying = 1 << 16
+	maxFlying = 1 << 17
 
 	// smallBatch is of how many bytes the round trip tells of the way rather than
 	// of the server's work.
@@ -56,7 +56,8 @@ type waiting struct {
 	call *redlock.Call // its caller's again once it was told, which the reader does before it says so
 	sent time.Duration // local instant at which it was written, or first seen to wait for that
 	how  manner
-	keep bool // natively, and the server was told to keep the counter
+	keep bool  // natively, and the server was told to keep the counter
+	size int32 // in bytes, as it was written
 
 	timeout time.Duration // the call's
 }
@@ -104,12 +105,13 @@ type stream struct {
 	taken   []waiting // by the reader, which changes them for others only with mu held
 	next    int       // of those, the one to be answered next
 	granted []waiting // what a reader that is gone had not told
-	flying  int       // bytes written since all was answered
+	flying  int       // bytes written and not answered
 
 	link     *link         // nil while there is no connection
 	down     error         // why there is none, once that is known
 	overdue  error         // why the connection was given up, if it was
 	written  time.Duration // local instant of the latest write
+	wrote    int           // bytes of it
 	distance distance
 
 	// Of whoever writes.
@@ -246,7 +248,7 @@ func (s *stream) flush() {
 		if !broken {
 			s.sent = append(s.sent, s.batch...)
 			s.flying += len(s.buf)
-			s.written = now
+			s.written, s.wrote = now, len(s.buf)
 		}
 		s.mu.Unlock()
 		if broken {
@@ -269,6 +271,7 @@ func (s *stream) encode(to *link, now time.Duration) {
 	timed := false
 	for i := range s.batch {
 		w := &s.batch[i]
+		start := len(s.buf)
 		w.sent = now
 		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
 			if p, ok := split(w.call.Owner); ok {
@@ -278,6 +281,7 @@ func (s *stream) encode(to *link, now time.Duration) {
 					timed = true
 				}
 				s.buf = s.node.appendNative(s.buf, w.call, p, w.keep)
+				w.size = int32(len(s.buf) - start)
 				continue
 			}
 		}
@@ -287,10 +291,12 @@ func (s *stream) encode(to *link, now time.Duration) {
 			mode = "" // have the clock told
 		}
 		s.buf = s.node.appendCall(s.buf, w.call, w.how, to, mode)
+		w.size = int32(len(s.buf) - start)
 	}
 	if timed {
-		s.buf = append(s.buf, "*1\r\n$4\r\nTIME\r\n"...)
-		s.batch = append(s.batch, waiting{call: clockCall, sent: now, how: clock, timeout: clockCall.Timeout})
+		const ask = "*1\r\n$4\r\nTIME\r\n"
+		s.buf = append(s.buf, ask...)
+		s.batch = append(s.batch, waiting{call: clockCall, sent: now, how: clock, size: int32(len(ask)), timeout: clockCall.Timeout})
 	}
 }
 
@@ -391,6 +397,7 @@ func (s *stream) read(to *link) error {
 type received struct {
 	at, nodes time.Duration // local instants, on the stream's clock and on the node's
 	answered  int
+	bytes     int       // of their requests
 	again     []waiting // to be made again in another manner
 	granted   []waiting // natively, and not told yet
 }
@@ -399,9 +406,10 @@ type received struct {
 func (s *stream) settle(b *received) {
 	s.mu.Lock()
 	s.next += b.answered
+	s.flying -= b.bytes
 	s.queue = append(s.queue, b.again...)
 	if b.answered > 0 && s.unanswered() == 0 {
-		if s.flying < smallBatch {
+		if s.wrote < smallBatch {
 			s.distance.add(b.at - s.written)
 		}
 		s.flying = 0
@@ -446,6 +454,7 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 		return err
 	}
 	b.answered++
+	b.bytes += int(w.size)
 	switch {
 	case next != w.how:
 		w.how = next
