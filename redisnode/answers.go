@@ -1,0 +1,196 @@
+package redisnode
+
+import (
+	"bufio"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/quorumlock/redlock"
+)
+
+// read takes the answers in until the connection breaks.
+func (s *stream) read(to *link) error {
+	var batch received
+	defer func() {
+		s.settle(&batch)
+		s.granted = batch.granted
+	}()
+	for {
+		if to.reader.Buffered() == 0 {
+			// What is known now is all there is: let those who were told run and
+			// submit what they want next, so that it leaves together.
+			if batch.answered > 0 {
+				runtime.Gosched()
+			}
+			s.settle(&batch)
+		}
+		first, err := to.reader.Peek(1)
+		if err != nil {
+			return err
+		}
+		if batch.at == 0 {
+			batch.at, batch.nodes = s.clock.Now(), s.node.clock.Now()
+		}
+		if first[0] == '>' {
+			message, err := readPush(to.reader)
+			if err != nil {
+				return err
+			}
+			s.called(message)
+			continue
+		}
+		if err := s.takeAnswer(to, &batch); err != nil {
+			return err
+		}
+	}
+}
+
+// received is what the reader did since it last told.
+type received struct {
+	at, nodes time.Duration // local instants, on the stream's clock and on the node's
+	answered  int
+	bytes     int       // of their requests
+	again     []waiting // to be made again in another manner
+	granted   []waiting // natively, and not told yet
+}
+
+// settle tells what the reader did.
+func (s *stream) settle(b *received) {
+	s.mu.Lock()
+	s.next += b.answered
+	s.flying -= b.bytes
+	s.queue = append(s.queue, b.again...)
+	if b.answered > 0 && s.unanswered() == 0 {
+		if s.wrote < smallBatch {
+			s.distance.add(b.at - s.written)
+		}
+		s.flying = 0
+	}
+	flush := s.mayFlush()
+	s.mu.Unlock()
+	clear(b.again)
+	*b = received{again: b.again[:0], granted: b.granted}
+	if flush {
+		s.flush()
+	}
+}
+
+// takeAnswer reads one answer and ends the call it belongs to.
+func (s *stream) takeAnswer(to *link, b *received) error {
+	if s.next+b.answered == len(s.taken) {
+		s.mu.Lock()
+		s.taken, s.sent = s.sent, s.taken[:0]
+		s.next, b.answered = 0, 0
+		empty := len(s.taken) == 0
+		s.mu.Unlock()
+		if empty {
+			return fmt.Errorf("%w: it answers what was not asked", errNotRedis)
+		}
+	}
+	w := s.taken[s.next+b.answered]
+	var a answer
+	var err error
+	next := w.how
+	switch w.how {
+	case clock:
+		err = s.readClock(to.reader, b)
+	case native:
+		next, err = s.readNative(to, w, b)
+	default:
+		a, err = readAnswer(to.reader, w.call.Owner)
+		if _, replied := err.(replyError); replied && w.how == byDigest && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			next = byText // it did nothing
+		}
+	}
+	if _, replied := err.(replyError); err != nil && !replied {
+		return err
+	}
+	b.answered++
+	b.bytes += int(w.size)
+	switch {
+	case next != w.how:
+		w.how = next
+		b.again = append(b.again, w)
+	case w.how == byDigest || w.how == byText || w.how == toSettle:
+		s.remaining(&a, b.at)
+		if a.clock.IsZero() {
+			// A refusal has not looked at it. What it was a moment ago is what a
+			// later grant's is compared with.
+			a.clock = time.Unix(0, int64(b.at)+s.ahead.Load()).UTC()
+		}
+		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
+	}
+	return nil
+}
+
+// readNative reads what became of a native call, and says how it must be made
+// again if that was not all. A grant waits for the server's clock.
+func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
+	result, err := readNative(to.reader, w.call.Op, w.keep)
+	if err != nil {
+		return native, err
+	}
+	switch result {
+	case taken:
+		return byDigest, nil
+	case unfit:
+		return toSettle, nil
+	case unusable:
+		to.native.Store(false)
+		return byDigest, nil
+	}
+	if w.call.Op == redlock.OpRelease {
+		s.node.finish(w.call, answer{}, identified{}, nil)
+	} else {
+		b.granted = append(b.granted, w)
+	}
+	return native, nil
+}
+
+// readClock reads the server's clock and ends the calls that were granted before.
+// So a clock that leapt before a grant shows with it.
+func (s *stream) readClock(r *bufio.Reader, b *received) error {
+	at, err := readTime(r)
+	_, replied := err.(replyError)
+	if err != nil && !replied {
+		return err
+	}
+	for _, w := range b.granted {
+		a := answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}
+		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
+	}
+	if err == nil {
+		s.remaining(&answer{clock: at}, b.at)
+	}
+	clear(b.granted)
+	b.granted = b.granted[:0]
+	return nil
+}
+
+// remaining works out what is left of a lock of which the server told only when
+// it ends, by what its clock was when it was heard last.
+func (s *stream) remaining(a *answer, now time.Duration) {
+	if !a.clock.IsZero() {
+		s.hear(a.clock, now)
+	}
+	if a.end != 0 {
+		a.left = max(time.Millisecond, time.Duration(a.end)*time.Microsecond-time.Duration(s.ahead.Load())-now)
+	}
+}
+
+// hear notes what the server's clock shows.
+func (s *stream) hear(clock time.Time, now time.Duration) {
+	s.ahead.Store(clock.UnixNano() - int64(now))
+	s.heard.Store(int64(now))
+}
+
+// identify tells who answered a call. Behind a proxy each vote says it.
+func (s *stream) identify(w waiting, a answer, b *received, err error) identified {
+	sent := b.nodes - (b.at - w.sent)
+	if s.proxied && err == nil && w.call.Op != redlock.OpRelease {
+		return s.identity.learn(a.server, 0, sent, b.nodes)
+	}
+	return s.identity.onStream(sent, b.nodes)
+}
