@@ -148,7 +148,7 @@ func TestGivingUpWhileALockerLeavesTheKeyAlone(t *testing.T) {
 		hold := func(ctx context.Context) error {
 			lease, err := l.Lock(ctx, "k")
 			if err == nil {
-				time.Sleep(time.Second)
+				time.Sleep(50 * time.Millisecond)
 				err = lease.Unlock(t.Context())
 			}
 			return err
@@ -157,7 +157,7 @@ func TestGivingUpWhileALockerLeavesTheKeyAlone(t *testing.T) {
 			users.Go(func() { assert.NoError(t, hold(t.Context())) })
 			synctest.Wait()
 		}
-		impatient, cancel := context.WithTimeout(t.Context(), 3100*time.Millisecond)
+		impatient, cancel := context.WithTimeout(t.Context(), 165*time.Millisecond)
 		defer cancel()
 		users.Go(func() {
 			err := hold(impatient)
@@ -168,7 +168,7 @@ func TestGivingUpWhileALockerLeavesTheKeyAlone(t *testing.T) {
 		start := time.Now()
 		lease, err := l.Lock(t.Context(), "k")
 		require.NoError(t, err)
-		assert.InDelta(t, 3500*time.Millisecond, time.Since(start), float64(50*time.Millisecond))
+		assert.InDelta(t, 182*time.Millisecond, time.Since(start), float64(8*time.Millisecond))
 		require.NoError(t, lease.Unlock(t.Context()))
 		users.Wait()
 	})

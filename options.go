@@ -21,7 +21,7 @@ const (
 
 	// DefaultLocalHandoffs is where more of them no longer save much: the nodes
 	// are asked once for so many sections.
-	DefaultLocalHandoffs = 64
+	DefaultLocalHandoffs = 256
 )
 
 // maxMaxTTL keeps durations far from overflow.
@@ -89,10 +89,11 @@ type Options struct {
 
 	// LocalHandoffs is how often a lease may be passed on by Unlock to the next
 	// goroutine that waits for the key in this Locker, without asking the nodes.
-	// Each gets a lease and a token of its own. It ends early when the validity
-	// that the first one was given runs out, so that other processes have their
-	// turn; where too few nodes keep queues of waiters, the Locker then also leaves
-	// the key alone for a quarter of that time, RetryMax/2 at most. Default 64;
+	// Each gets a lease and a token of its own. It ends early after 100 ms, or 32
+	// times as long as it took to win the lease, so that other processes have their
+	// turn; and in any case when the validity that the first one was given runs
+	// out. Where too few nodes keep queues of waiters, the Locker then also leaves
+	// the key alone for a quarter of that time, RetryMax/2 at most. Default 256;
 	// negative for never.
 	LocalHandoffs int
 

@@ -177,7 +177,7 @@ func (a *Attempt) win(now Instant, token uint64) {
 		return
 	}
 	a.phase, a.token, a.until = held, token, until
-	a.passUntil = until
+	a.passUntil = min(until.Add(-a.cfg.MinValidity), now.Add(max(turn, turnTrips*now.Sub(a.started))))
 	if !a.cfg.NoRenew {
 		a.renewal = a.started.Add(renewEvery(a.ttl))
 		a.nextRenew = a.renewal

@@ -2,16 +2,26 @@ package protocol
 
 import "time"
 
+const (
+	// turn is for how long a process passes a lease on, however short its sections.
+	turn = 100 * time.Millisecond
+
+	// turnTrips is how many times as long as it took to win a turn lasts at least:
+	// then what it takes to win the next is small beside it.
+	turnTrips = 32
+)
+
 // pass gives the lease to the next user in the same process, without asking any
 // node: the grants are this attempt's, and stay so. The next user gets a token of
 // its own, from those to spare: a majority has stored the last of them under this
 // attempt's grants, so all are above every token used and below every one that
 // other attempts will get, by the same argument as for the first (see agreed).
 //
-// It is refused once the validity that the lease was won with has run out,
-// renewed or not: other processes wait too, and shall not wait for ever.
+// It is refused when the process has had its turn, for as long as passing on saves
+// much: other processes wait too. And it is refused once the validity that the
+// lease was won with has run out, renewed or not.
 func (a *Attempt) pass(now Instant) {
-	if a.phase != held || a.spare == 0 || a.passUntil.Sub(now) < a.cfg.MinValidity || a.until.Sub(now) < a.cfg.MinValidity {
+	if a.phase != held || a.spare == 0 || now > a.passUntil || a.until.Sub(now) < a.cfg.MinValidity {
 		a.out = append(a.out, Output{Kind: NotPassed})
 		return
 	}

@@ -80,15 +80,29 @@ func TestEachUserOfALeaseHasATokenOfItsOwn(t *testing.T) {
 
 func TestALeaseIsNotPassedOnPastItsFirstValidity(t *testing.T) {
 	cfg := passConfig()
-	cfg.NoRenew = false
-	p := newPassing(t, cfg, 9, 9, 9)
+	cfg.MinValidity = 9 * time.Second
+	p := &passing{Attempt: New(cfg), t: t, now: Instant(time.Hour)}
+	asked := p.Step(p.now, Input{Kind: Start, TTL: 10 * time.Second, Hint: 1, Spare: 2}, nil)
+	p.now = p.now.Add(90 * time.Millisecond) // it is far to the nodes, so turns are long
+	p.answer(asked, []uint64{9, 9, 9})
+	p.Step(p.now, Input{Kind: Take}, nil)
+	require.True(t, p.Held())
 	first := p.Until()
-	p.now = p.now.Add(4 * time.Second)
-	p.answer(p.Step(p.now, Input{Kind: Tick}, nil), nil)
-	require.Greater(t, p.Until(), first, "renewed")
+	p.now = p.now.Add(500 * time.Millisecond)
+	p.answer(p.Step(p.now, Input{Kind: Prolong, TTL: 10 * time.Second}, nil), nil)
+	require.Greater(t, p.Until(), first)
+	p.now = first.Add(-cfg.MinValidity)
 	assert.Equal(t, Passed, p.pass().Kind)
-	p.now = first.Add(-cfg.MinValidity + 1)
-	p.answer(p.Step(p.now, Input{Kind: Tick}, nil), nil)
+	p.now++
+	assert.Equal(t, NotPassed, p.pass().Kind)
+}
+
+// However short the sections are, and however long the lease, others have their turn.
+func TestAProcessHasALeaseForATurnOnly(t *testing.T) {
+	p := newPassing(t, passConfig(), 9, 9, 9)
+	p.now = p.now.Add(turn)
+	assert.Equal(t, Passed, p.pass().Kind)
+	p.now++
 	assert.Equal(t, NotPassed, p.pass().Kind)
 }
 
@@ -106,7 +120,7 @@ func TestMaxHoldCountsAnewForEachUser(t *testing.T) {
 	cfg := passConfig()
 	cfg.MaxHold = 8 * time.Second
 	p := newPassing(t, cfg, 9, 9, 9)
-	p.now = p.now.Add(2 * time.Second)
+	p.now = p.now.Add(turn)
 	require.Equal(t, Passed, p.pass().Kind)
 	p.Step(p.now, Input{Kind: Tick}, nil)
 	assert.Greater(t, p.Until(), p.started.Add(cfg.MaxHold))
