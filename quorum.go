@@ -52,9 +52,20 @@ type attempt struct {
 type round struct {
 	votes   []NodeVote    // the latest answers; once it is won, those that were no grants
 	place   Place         // in the nodes' queues, if it has one there
-	decided chan struct{} // closed once it is won or lost
+	decided chan struct{} // told once when it is won or lost, if it is the first
 	failure protocol.Failure
 	err     error // that it was lost
+}
+
+// newRoundsPool makes a pool of first rounds: most are won soon, and used again.
+func newRoundsPool() *sync.Pool {
+	return &sync.Pool{New: func() any { return &round{decided: make(chan struct{}, 1)} }}
+}
+
+func (r *round) empty() *round {
+	clear(r.votes)
+	r.place = Place{}
+	return r
 }
 
 // ending is the giving up of a lease.
@@ -83,7 +94,7 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 		key:     key,
 		owner:   owner,
 		caller:  ctx,
-		round:   &round{decided: make(chan struct{})},
+		round:   l.group.rounds.Get().(*round),
 		machine: protocol.New(&l.cfg),
 	}
 	a.busy.Store(1)
@@ -99,9 +110,11 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 	a.mu.Lock()
 	first := a.round
 	a.mu.Unlock()
+	told := false
 	if first != nil && first.decided != nil {
 		select {
 		case <-first.decided:
+			told = true
 		case <-ctx.Done():
 			a.relinquish(ErrReleased)
 		case <-a.group.closing:
@@ -132,6 +145,9 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 	a.run(e)
 	if err != nil {
 		return nil, endedWaiting(ctx, err)
+	}
+	if told {
+		a.group.rounds.Put(first.empty()) // the attempt has let go of it
 	}
 	a.acquired(lease, called)
 	return lease, nil
@@ -273,7 +289,7 @@ func (a *attempt) won(out *protocol.Output, e *errands) {
 	a.until.Store(int64(out.Until))
 	a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: time.Duration(e.now)}
 	a.event(e, Event{Kind: EventRound, Token: out.Token, Latency: a.slowestVote()})
-	close(a.round.decided)
+	a.round.decided <- struct{}{} // has room for one
 	a.round = nil
 }
 
@@ -298,7 +314,7 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 		a.leaveLine(e)
 		return
 	}
-	close(a.round.decided)
+	a.round.decided <- struct{}{} // has room for one
 }
 
 // failure is why the attempt was not won.

@@ -36,6 +36,8 @@ type group struct {
 
 	submitters []Submitter // those of the nodes that are, nil in place of others
 	calls      *sync.Pool  // of *calls
+	rounds     *sync.Pool  // of *round
+	waits      *sync.Pool  // of *waiting
 	timers     timers
 	lines      *lines
 
@@ -80,6 +82,8 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 
 		submitters: submitters,
 		calls:      newCallsPool(len(nodes)),
+		rounds:     newRoundsPool(),
+		waits:      &sync.Pool{New: func() any { return new(waiting) }},
 		timers:     timers{clock: opts.Clock},
 		lines:      newLines(),
 
@@ -223,7 +227,9 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 		called = l.group.clock.Now()
 	}
 	if !wait {
-		return l.ask(ctx, l.newWaiting(key), nil, called)
+		w := l.newWaiting(key)
+		defer w.end()
+		return l.ask(ctx, w, nil, called)
 	}
 	ln, lease, err := l.standInLine(ctx, key, called)
 	if lease != nil || err != nil {

@@ -27,7 +27,9 @@ type waiting struct {
 }
 
 func (l *Locker) newWaiting(key string) *waiting {
-	return &waiting{locker: l, key: key, waiter: protocol.Waiter{Config: &l.cfg}}
+	w := l.group.waits.Get().(*waiting)
+	w.locker, w.key, w.waiter = l, key, protocol.Waiter{Config: &l.cfg}
+	return w
 }
 
 // queue asks the nodes that can to call when it is this waiter's turn.
@@ -120,9 +122,13 @@ func (w *waiting) pause(ctx context.Context, d time.Duration, last error) error 
 	}
 }
 
-// end gives up the places.
+// end gives up the places. One who never had any leaves nothing behind that others
+// know of, and can be used again.
 func (w *waiting) end() {
 	for _, stop := range w.stops {
 		stop()
+	}
+	if w.call == nil {
+		w.locker.group.waits.Put(w)
 	}
 }
