@@ -42,7 +42,7 @@ if lock and not mine then
   -- First come, first served. Almost always the newest comes last.
   local place = ARGV[8]
   local since = tonumber(string.match(place, '^|(%d+)'))
-  local last = string.match(lock.queue, '|(%d+)[^|]*$')
+  local last = string.match(string.sub(lock.queue, -128), '|(%d+)[^|]*$') -- a place is shorter than that
   if lock.native then
     lock_end()
     redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, 0, lock.ends, place), 'KEEPTTL')

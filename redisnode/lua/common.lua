@@ -18,6 +18,9 @@
 -- The fence key is a sorted set with one member, since ZADD GT raises a counter
 -- and never lowers it, in one command and without a script.
 --
+-- A queue may be long, and a pattern's '.*' takes its time for each character of
+-- it: find and sub serve where it is only to be cut off.
+--
 -- Lua prints numbers with 14 digits and a fence has 16, so a number becomes text
 -- by text_of alone; as numbers fences are exact, for they stay below 2^53.
 
@@ -70,9 +73,9 @@ local function read_lock()
     lock = {owner = table.concat(parts, ',', #parts - 2), fence = fence, counter = 0, ends = '0', until_us = 0, queue = '', native = true}
     return
   end
-  local owner, fence, counter, ends, queue = string.match(value, '^([^:|]+):(%d+):(%d+):(%d+)(.*)$')
+  local _, last, owner, fence, counter, ends = string.find(value, '^([^:|]+):(%d+):(%d+):(%d+)')
   if owner and #fence <= 16 and #counter <= 16 and #ends <= 16 then
-    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends), queue = queue}
+    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends), queue = string.sub(value, last + 1)}
     lock.set_aside = string.sub(owner, 1, 1) == '~'
   else
     lock = {owner = value == '' and '(empty)' or string.sub(value, 1, 100), fence = 0, counter = 0, ends = '0', until_us = 0, queue = ''}

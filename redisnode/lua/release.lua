@@ -17,10 +17,10 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
   -- The next in the queue has the key set aside for it for a while. One whose
   -- process has hung up is passed over. Calls are hints: a user that may not
   -- publish releases all the same.
-  local queue = string.match(value, '|.*$') or ''
+  local at = string.find(value, '|', 1, true)
   local freed = false
-  while queue ~= '' and not freed do
-    local hold_ms, channel, waiter, rest = string.match(queue, '^|%d+;(%d+);(%w+);(%x+)(.*)$')
+  while at and not freed do
+    local _, last, hold_ms, channel, waiter = string.find(value, '^|%d+;(%d+);(%w+);(%x+)', at)
     if not waiter then
       break
     end
@@ -30,10 +30,10 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
     end
     if type(heard) == 'number' and heard > 0 then
       local counter = string.match(value, '^[^:]+:%d+:(%d+)')
-      redis.call('SET', KEYS[1], '~' .. waiter .. ':0:' .. counter .. ':0' .. rest, 'PX', hold_ms)
+      redis.call('SET', KEYS[1], '~' .. waiter .. ':0:' .. counter .. ':0' .. string.sub(value, last + 1), 'PX', hold_ms)
       freed = true
     end
-    queue = rest
+    at = last + 1
   end
   if not freed then
     redis.call('DEL', KEYS[1])

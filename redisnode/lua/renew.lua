@@ -5,13 +5,13 @@ if ARGV[1] == 'fast' then
   local start = ARGV[2] .. ':' .. ARGV[3] .. ':'
   local ttl_ms = tonumber(ARGV[4])
   if type(value) == 'string' and string.sub(value, 1, #start) == start and 2 * ttl_ms <= tonumber(ARGV[5]) then
-    local counter, ends, queue = string.match(value, '^(%d+):(%d+)(.*)$', #start + 1)
+    local _, last, counter, ends = string.find(value, '^(%d+):(%d+)', #start + 1)
     if counter then
       local time = redis.call('TIME')
       local now = time[1] * 1000000 + time[2]
       local fence, until_us = tonumber(ARGV[3]), now + ttl_ms * 1000
       if until_us > tonumber(ends) then
-        redis.call('SET', KEYS[1], start .. counter .. ':' .. string.format('%.0f', until_us) .. queue, 'PX', ARGV[4])
+        redis.call('SET', KEYS[1], start .. counter .. ':' .. string.format('%.0f', until_us) .. string.sub(value, last + 1), 'PX', ARGV[4])
       end
       return {1, fence, math.max(fence, tonumber(counter)), now}
     end
