@@ -142,9 +142,11 @@ type Vote struct {
 	Counter uint64
 
 	// Clock is the node's own clock as it handled the request; zero if it has
-	// none to show. A refusal may show what it was a moment before. It is compared
-	// only with its own earlier readings.
-	Clock time.Time
+	// none to show. It is compared only with its own earlier readings. A refusal
+	// may show what it was in answer to an earlier request; ClockBefore is how long
+	// before this one that was sent.
+	Clock       time.Time
+	ClockBefore time.Duration
 
 	// Incarnation names one life of the node's data, such as the run id of a
 	// server process. Two nodes that show the same one are one server. Empty

@@ -43,7 +43,7 @@ func (a *attempt) answered(c *nodeCall) {
 func (g *group) admit(node int, sent, answered protocol.Instant, v *Vote) (protocol.Vote, error) {
 	facts := protocol.Facts{Incarnation: v.Incarnation, Age: v.Age}
 	if !v.Clock.IsZero() {
-		facts.Clock = v.Clock.UnixNano()
+		facts.Clock, facts.ClockBefore = v.Clock.UnixNano(), v.ClockBefore
 	}
 	g.guardMu.Lock()
 	bar, wait, other := g.guards.Admit(node, sent, answered, facts)

@@ -95,7 +95,7 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 	next := w.how
 	switch w.how {
 	case clock:
-		err = s.readClock(to.reader, b)
+		err = s.readClock(to.reader, w, b)
 	case native:
 		next, err = s.readNative(to, w, b)
 	default:
@@ -114,11 +114,11 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 		w.how = next
 		b.again = append(b.again, w)
 	case w.how == byDigest || w.how == byText || w.how == toSettle:
-		s.remaining(&a, b.at)
+		s.remaining(&a, w.sent, b.at)
 		if a.clock.IsZero() {
 			// A refusal has not looked at it. What it was a moment ago is what a
 			// later grant's is compared with.
-			a.clock = time.Unix(0, int64(b.at)+s.ahead.Load()).UTC()
+			a.clock, a.before = s.shown, w.sent-s.asked
 		}
 		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
 	}
@@ -151,7 +151,7 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 
 // readClock reads the server's clock and ends the calls that were granted before.
 // So a clock that leapt before a grant shows with it.
-func (s *stream) readClock(r *bufio.Reader, b *received) error {
+func (s *stream) readClock(r *bufio.Reader, asked waiting, b *received) error {
 	at, err := readTime(r)
 	_, replied := err.(replyError)
 	if err != nil && !replied {
@@ -162,7 +162,7 @@ func (s *stream) readClock(r *bufio.Reader, b *received) error {
 		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
 	}
 	if err == nil {
-		s.remaining(&answer{clock: at}, b.at)
+		s.hear(at, asked.sent, b.at)
 	}
 	clear(b.granted)
 	b.granted = b.granted[:0]
@@ -171,17 +171,19 @@ func (s *stream) readClock(r *bufio.Reader, b *received) error {
 
 // remaining works out what is left of a lock of which the server told only when
 // it ends, by what its clock was when it was heard last.
-func (s *stream) remaining(a *answer, now time.Duration) {
+func (s *stream) remaining(a *answer, sent, now time.Duration) {
 	if !a.clock.IsZero() {
-		s.hear(a.clock, now)
+		s.hear(a.clock, sent, now)
 	}
 	if a.end != 0 {
 		a.left = max(time.Millisecond, time.Duration(a.end)*time.Microsecond-time.Duration(s.ahead.Load())-now)
 	}
 }
 
-// hear notes what the server's clock shows.
-func (s *stream) hear(clock time.Time, now time.Duration) {
+// hear notes what the server's clock shows, in answer to a request that was sent
+// and answered at local instants.
+func (s *stream) hear(clock time.Time, sent, now time.Duration) {
+	s.shown, s.asked = clock, sent
 	s.ahead.Store(clock.UnixNano() - int64(now))
 	s.heard.Store(int64(now))
 }

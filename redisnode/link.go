@@ -90,9 +90,10 @@ func (s *stream) handshake(ctx context.Context, l *link) error {
 			return err
 		}
 	}
+	sent := s.clock.Now()
 	at, err := l.conn.Time(ctx).Result()
 	if err == nil {
-		s.hear(at, s.clock.Now())
+		s.hear(at, sent, s.clock.Now())
 	}
 	if err != nil && !isReply(err) {
 		return err

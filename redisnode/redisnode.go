@@ -249,6 +249,7 @@ func (n *Node) voteOf(a answer, who identified) redlock.Vote {
 		Granted:     a.yes,
 		Counter:     a.counter,
 		Clock:       a.clock,
+		ClockBefore: a.before,
 		Incarnation: who.incarnation,
 		Age:         who.age,
 	}

@@ -65,7 +65,8 @@ type answer struct {
 	end     int64 // instead of left: when the lock ends, in microseconds of the server's clock
 	counter uint64
 	queued  bool
-	clock   time.Time // zero if the server did not look at it
+	clock   time.Time     // zero if the server did not look at it
+	before  time.Duration // how long before the request another was sent that read it
 	server  server
 }
 

@@ -115,9 +115,11 @@ type stream struct {
 	batch []waiting
 	buf   []byte
 
-	ahead  atomic.Int64 // of the local clock, the server's when it was heard last, in nanoseconds
-	heard  atomic.Int64 // the local instant of that
-	latest connection   // the connecting goroutine's
+	ahead  atomic.Int64  // of the local clock, the server's when it was heard last, in nanoseconds
+	heard  atomic.Int64  // the local instant of that
+	latest connection    // the connecting goroutine's, who reads too
+	shown  time.Time     // likewise: the server's clock when it was heard last
+	asked  time.Duration // and the local instant at which it was asked for that
 
 	channel string // on which waiters of this stream are called, behind the node's prefix
 	wakesMu sync.Mutex

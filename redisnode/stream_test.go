@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/internal/protocol"
+	"github.com/quorumlock/redlock/internal/server"
 	"github.com/quorumlock/redlock/internal/testserver"
 	"github.com/quorumlock/redlock/nodetest"
 	"github.com/quorumlock/redlock/redisnode"
@@ -333,4 +335,30 @@ func TestAReleaseWithAnothersHint(t *testing.T) {
 	call(redlock.OpRelease, 5)
 	require.NoError(t, n.Node.Release(ctx, redlock.ReleaseRequest{Key: "k", Owner: chance(4)}))
 	require.True(t, call(redlock.OpAcquire, 6).Granted)
+}
+
+// What a network or a busy machine keeps back for long says nothing of the server's
+// clock: a refusal that shows an old reading must not make the next one a leap.
+func TestALateReadingIsNoLeap(t *testing.T) {
+	addr := testserver.StartRedis(t).Addr()
+	require.True(t, acquire(t, node(t, addr), "k", 1).Granted)
+	proxy := testserver.StartProxy(t, addr)
+	n, ctx, clock := submitting{node(t, proxy.Addr())}, within(t, patience), redlock.SystemClock()
+	guards := protocol.NewGuards(&protocol.Config{Nodes: 1, Quorum: 1, MaxTTL: time.Minute, DriftPPM: 10_000})
+	refused := func(call redlock.Call) {
+		call.Op, call.Key, call.Owner, call.TTL = redlock.OpAcquire, "k", chance(2), time.Minute
+		sent := clock.Now()
+		vote, err := n.call(ctx, call)
+		require.NoError(t, err)
+		require.False(t, vote.Granted)
+		bar, _, _ := guards.Admit(0, protocol.Instant(sent), protocol.Instant(clock.Now()),
+			protocol.Facts{Clock: vote.Clock.UnixNano(), ClockBefore: vote.ClockBefore})
+		require.Equal(t, protocol.NotBarred, bar, "the clock ran evenly")
+	}
+	late := server.Harm{Delay: 80 * time.Millisecond}
+	proxy.Harm(server.ToClient, late)
+	refused(redlock.Call{}) // the connection has been made, and the clock was read
+	proxy.Mend(server.ToClient, late)
+	refused(redlock.Call{})
+	refused(redlock.Call{Ordered: true, Hint: uint64(time.Now().UnixMicro())}) // it is read again
 }

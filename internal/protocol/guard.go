@@ -7,6 +7,7 @@ type Facts struct {
 	Incarnation string        // one life of the node's data; empty if not told
 	Age         time.Duration // since it may last have lost grants; zero if it loses none
 	Clock       int64         // its own clock in nanoseconds; zero if not told
+	ClockBefore time.Duration // how long before this request the one was sent that read it
 }
 
 // Bar says why a node's answer is not counted.
@@ -62,7 +63,7 @@ func (g *Guards) Admit(node int, sent, answered Instant, f Facts) (bar Bar, wait
 			return Alias, 0, i
 		}
 	}
-	g.watch(w, sent, answered, f.Clock)
+	g.watch(w, sent.Add(-max(0, f.ClockBefore)), answered, f.Clock)
 	grace := g.grace()
 	if f.Age > 0 && f.Age < grace && !g.cfg.without(RestartGuard) {
 		return Young, grace - f.Age, node

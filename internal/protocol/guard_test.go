@@ -223,3 +223,21 @@ func TestDriftDuringARoundTripIsNoLeap(t *testing.T) {
 		{after: 249 * ms, trip: ms, facts: clock(250*ms, 2250*time.Microsecond)},
 	})
 }
+
+// A node may show a reading that an earlier request asked for. However late that
+// request's answer was seen, what is compared is when it was sent.
+func TestAnEarlierReadingIsNoLeap(t *testing.T) {
+	cfg := storyConfig(1)
+	const ms = time.Millisecond
+	g := NewGuards(&cfg)
+	clock := int64(1_700_000_000_000_000_000) // of the node, at storyStart
+	at := func(d time.Duration) Instant { return storyStart.Add(d) }
+	admit := func(sent, answered, read, before time.Duration) Bar {
+		bar, _, _ := g.Admit(0, at(sent), at(answered), Facts{Clock: clock + int64(read), ClockBefore: before})
+		return bar
+	}
+	// It was read at 1 ms, and the answer was seen at 80 ms. A refusal shows it again.
+	require.Equal(t, NotBarred, admit(100*ms, 101*ms, ms, 100*ms))
+	require.Equal(t, NotBarred, admit(200*ms, 201*ms, 200*ms, 0), "the clock ran on evenly")
+	require.Equal(t, Leapt, admit(300*ms, 301*ms, 500*ms, 0))
+}
