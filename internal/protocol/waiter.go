@@ -16,6 +16,7 @@ type Waiter struct {
 	Config *Config
 
 	tries     int
+	slept     int // of them, those that were followed by a sleep until called
 	counter   uint64
 	outage    bool
 	since     Instant // the outage began
@@ -66,9 +67,16 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 	case w.called():
 		return 0, true
 	case bits.OnesCount64(w.queued) >= w.Config.Quorum:
-		wait = w.Config.Poll() + spread(random, w.Config.Poll())
+		// What was set aside and not taken, since the call got lost, is free after a
+		// Hold. If it was not that, there is the less hurry.
+		poll := min(w.Config.Poll(), w.Config.Hold()<<min(w.slept, 16))
+		w.slept++
+		wait = poll + spread(random, poll)
 	default:
 		wait = w.backoff(f.Elapsed, random)
+	}
+	if w.woken != 0 {
+		wait = min(wait, w.Config.Hold()/2) // see Woken: some nodes called meanwhile
 	}
 	if f.Remaining > 0 {
 		// Not before the holder's time is over would be too late if it unlocks;

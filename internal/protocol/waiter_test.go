@@ -196,8 +196,16 @@ func TestAWaiterSleepsUntilAQuorumCalls(t *testing.T) {
 	w, f := queueing()
 	w.Begin(true)
 	f.Queued = 0b11111
-	wait, _ := w.Next(0, f, 0)
-	assert.GreaterOrEqual(t, wait, w.Config.RetryMax)
+	for _, least := range []time.Duration{w.Config.Hold(), 2 * w.Config.Hold(), 4 * w.Config.Hold()} {
+		wait, _ := w.Next(0, f, 0)
+		assert.Equal(t, least, wait, "a call may have got lost")
+	}
+	for range 100 {
+		w.Next(0, f, 0)
+	}
+	wait, _ := w.Next(0, f, 1<<40)
+	assert.GreaterOrEqual(t, wait, w.Config.Poll())
+	assert.Less(t, wait, 2*w.Config.Poll())
 	assert.Positive(t, w.Woken(0), "the others may not know yet")
 	assert.Positive(t, w.Woken(0), "a node calls twice")
 	assert.Less(t, w.Woken(3), w.Config.Hold(), "while it is still set aside")
@@ -217,6 +225,18 @@ func TestACallDuringAnAttemptIsNotLost(t *testing.T) {
 	wait, again := w.Next(0, f, 0)
 	assert.True(t, again)
 	assert.Zero(t, wait)
+}
+
+// So is one of too few nodes: what they set aside is asked for in time.
+func TestAPartialCallDuringAnAttemptIsNotLost(t *testing.T) {
+	w, f := queueing()
+	w.Begin(true)
+	w.Woken(1)
+	f.Queued = 0b11111
+	wait, again := w.Next(0, f, 1<<40)
+	assert.True(t, again)
+	assert.Positive(t, wait)
+	assert.Less(t, wait, w.Config.Hold())
 }
 
 func TestFewQueuesDoNotKeepAWaiterFromAsking(t *testing.T) {
