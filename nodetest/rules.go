@@ -85,7 +85,8 @@ var rules = []rule{
 	}, {
 		name: "clock", where: "Vote.Clock",
 		text: "Clock is the node's own clock as it handled the request; zero if it has none to show. " +
-			"A refusal may show what it was a moment before. It is compared only with its own earlier readings.",
+			"It is compared only with its own earlier readings. A refusal may show what it was in answer to an earlier request; " +
+			"ClockBefore is how long before this one that was sent.",
 		cases: clockCases,
 	}, {
 		name: "concurrent", where: "Node",
