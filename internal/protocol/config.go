@@ -60,8 +60,8 @@ func (c *Config) Margin(ttl time.Duration) time.Duration {
 // fail and the third still comes in time.
 func renewEvery(ttl time.Duration) time.Duration { return max(1, ttl/3) }
 
-// Poll is the shortest time after which a waiter with a place in the queue asks
-// by itself, because a wake-up may have been lost. It asks within twice that.
+// Poll is about how often a waiter with a place in the queue asks by itself, as a
+// wake-up may have been lost: within twice that.
 func (c *Config) Poll() time.Duration { return max(c.RetryMax, c.NodeTimeout) }
 
 // Hold is how long a freed key is set aside for a waiter: a few round trips, and

@@ -196,16 +196,18 @@ func TestAWaiterSleepsUntilAQuorumCalls(t *testing.T) {
 	w, f := queueing()
 	w.Begin(true)
 	f.Queued = 0b11111
-	for _, least := range []time.Duration{w.Config.Hold(), 2 * w.Config.Hold(), 4 * w.Config.Hold()} {
-		wait, _ := w.Next(0, f, 0)
-		assert.Equal(t, least, wait, "a call may have got lost")
+	hold := w.Config.Hold()
+	for _, poll := range []time.Duration{hold, 2 * hold, 4 * hold} {
+		wait, _ := w.Next(0, f, uint64(2*poll-1))
+		assert.Equal(t, hold/4+2*poll-1, wait, "a call may have got lost")
 	}
 	for range 100 {
 		w.Next(0, f, 0)
 	}
-	wait, _ := w.Next(0, f, 1<<40)
-	assert.GreaterOrEqual(t, wait, w.Config.Poll())
-	assert.Less(t, wait, 2*w.Config.Poll())
+	wait, _ := w.Next(0, f, uint64(2*w.Config.Poll()-1))
+	assert.Equal(t, hold/4+2*w.Config.Poll()-1, wait)
+	wait, _ = w.Next(0, f, 0)
+	assert.Less(t, wait, hold, "the key may be set aside, and the call be lost")
 	assert.Positive(t, w.Woken(0), "the others may not know yet")
 	assert.Positive(t, w.Woken(0), "a node calls twice")
 	assert.Less(t, w.Woken(3), w.Config.Hold(), "while it is still set aside")
