@@ -8,8 +8,9 @@
 //	node := redisnode.New(client, redisnode.Options{})
 //
 // Each operation is one round trip: a Lua script, which is atomic, or, on Redis 7
-// and later, plain commands where a key is most likely free. It runs on Redis 6.2 and later (tested on 7.0), on what speaks the same protocol, and on
-// miniredis in tests.
+// and later, plain commands where a key is most likely free. It runs on Redis 6.2
+// and later (tested on 7.0), on what speaks the same protocol, and on miniredis in
+// tests.
 //
 // A Locker's calls share one connection of their own and are answered in order, so
 // that concurrent callers share writes, reads and round trips, and a release

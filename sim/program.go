@@ -24,14 +24,15 @@ func (w *world) span(c *client, mean time.Duration) time.Duration {
 func (w *world) idle(c *client) {
 	w.become(c, thinking)
 	w.stopWaiting(c)
-	var pause time.Duration
-	if a := c.current; a != nil && a.machine != nil {
-		pause = a.machine.Pause(w.local(c))
-	}
+	ended := c.current
 	c.current = nil
 	if c.work.Users > 1 {
 		w.thinkInLine(c)
 		if len(c.line) > 0 {
+			var pause time.Duration
+			if ended != nil && ended.machine != nil {
+				pause = ended.machine.Pause(w.local(c))
+			}
 			c.from = w.now + Time(pause)
 			w.user(c, evLock, pause)
 		}

@@ -83,8 +83,9 @@ func (s *shrinker) try(cfg Config) bool {
 		return false
 	}
 	s.best = cfg
-	// Nothing after the breach matters.
-	s.best.MaxEvents = min(s.best.MaxEvents, r.Stats.Events)
+	// Nothing after the breach matters. It may be seen as time goes on to an event
+	// that does not count, after the last one that does.
+	s.best.MaxEvents = min(s.best.MaxEvents, r.Stats.Events+1)
 	return true
 }
 

@@ -37,6 +37,28 @@ func TestShrinkingTellsAShortStory(t *testing.T) {
 	}
 }
 
+// What is told of a smaller run is what broke in the larger, also where only time
+// that passes shows it.
+func TestWhatIsShrunkStillShowsItsViolation(t *testing.T) {
+	stuck := 0
+	for _, s := range Scenarios() {
+		for _, twin := range s.Twins {
+			// These two are seen to break at an event that does not count.
+			if twin.Breaks != Liveness || s.Name != "release-reorder" && s.Name != "paused-waiter" {
+				continue
+			}
+			stuck++
+			cfg := s.Config
+			cfg.Without |= twin.Without
+			small, ok := Shrink(cfg)
+			require.True(t, ok)
+			require.NotNil(t, small.Report.Broken(), s.Name)
+			require.Equal(t, Liveness, small.Report.Broken().Invariant)
+		}
+	}
+	require.Equal(t, 2, stuck)
+}
+
 func TestReplaysRunToTheSameHash(t *testing.T) {
 	for seed := range uint64(12) {
 		r := Run(Draw(seed))
