@@ -7,10 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/crc64"
-	"hash/maphash"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/quorumlock/redlock"
 )
@@ -26,19 +24,22 @@ import (
 //
 // They cost the server a third of what the scripts do. RESTORE makes a set of a
 // few integers, with its expiry, unless the key exists; and a set whose last
-// member goes is gone. So the owner is written as three integers.
+// member goes is gone. So the owner is written as three integers. For a key that
+// nobody has locked before, RESTORE makes the counter too, in place of the other two:
 //
-// Nothing makes one of RESTORE and ZADD, and others may come in between. They find
-// the key held, so no other fence is given out, unless the grant is over by then:
+//	RESTORE fence retention {f: hint}
+//
+// Nothing makes one of these, and others may come in between. They find the key
+// held, so no other fence is given out, unless the grant is over by then:
 // - because it has expired. The vote comes after that, later than the TTL from when
 // it was asked for, so no lease can be won with it any more.
-// - because it was released, which its owner does behind the ZADD, on the same
+// - because it was released, which its owner does behind all that, on the same
 // connection, or on a new one after this one was killed: then there is no vote.
 //
 // The hint is the fence if the counter was below it, which is the rule, since
-// hints are the time; else the script has to settle it. An attempt that is
-// refused raises the counter all the same, which is harmless: attempts that fail
-// only raise counters.
+// hints are the time; else the script has to settle it, and so it has to if there
+// was a counter where none was expected. An attempt that is refused raises the
+// counter all the same, which is harmless: attempts that fail only raise counters.
 
 // isNative says that a call can be made so, if the server's clock shows about now,
 // in microseconds. An owner that may have released before must be looked up, and
@@ -147,14 +148,33 @@ func appendDump(b []byte, fence uint64, p parts) []byte {
 	for _, n := range [...]uint64{fence, p[0], p[1], p[2]} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
+	return appendFooter(b, start, version)
+}
+
+// appendCounterDump writes what DUMP would give for a counter: the type, the sorted
+// set of one member as a list of two, a text and an integer, each with its length
+// behind it, and the footer.
+func appendCounterDump(b []byte, counter uint64) []byte {
+	const sortedSetAsList, size, version, entries = 17, 20, 10, 2
+	const text1, integer64, end = 0x81, 0xf4, 0xff
+	start := len(b)
+	b = append(b, sortedSetAsList, size)
+	b = binary.LittleEndian.AppendUint32(b, size)
+	b = binary.LittleEndian.AppendUint16(b, entries)
+	b = append(b, text1, 'f', 2, integer64)
+	b = binary.LittleEndian.AppendUint64(b, counter)
+	b = append(b, 9, end)
+	return appendFooter(b, start, version)
+}
+
+// appendFooter ends a dump. Redis's checksum begins with zero and inverts nothing.
+func appendFooter(b []byte, start int, version uint16) []byte {
 	b = binary.LittleEndian.AppendUint16(b, version)
-	// Redis begins with zero and inverts nothing.
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native; keep says whether the counter is to be
-// kept anew.
-func (n *Node) appendNative(b []byte, call *redlock.Call, p parts, keep bool) []byte {
+// appendNative writes a call that is native.
+func (n *Node) appendNative(b []byte, call *redlock.Call, p parts, as counting) []byte {
 	if call.Op == redlock.OpRelease {
 		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
 		b = n.appendKey(b, call.Key, "", "")
@@ -171,49 +191,25 @@ func (n *Node) appendNative(b []byte, call *redlock.Call, p parts, keep bool) []
 	var buf [64]byte
 	b = appendBulk(b, appendDump(buf[:0], call.Hint, p))
 
+	retention := uint64(max(n.fence, 2*ttl))
+	retention += retention / keepShare
+	if as == create {
+		b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
+		b = n.appendKey(b, call.Key, fenceSuffix, "")
+		b = appendNumber(b, retention)
+		return appendBulk(b, appendCounterDump(buf[:0], call.Hint))
+	}
 	b = append(b, "*6\r\n$4\r\nZADD\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
 	b = append(b, "$2\r\nGT\r\n$2\r\nCH\r\n"...)
 	b = appendNumber(b, call.Hint)
 	b = append(b, "$1\r\nf\r\n"...)
-	if !keep {
+	if as == raise {
 		return b
 	}
 	b = append(b, "*3\r\n$7\r\nPEXPIRE\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
-	retention := uint64(max(n.fence, 2*ttl))
-	return appendNumber(b, retention+retention/keepShare)
-}
-
-// kept remembers which counters the server was lately told to keep, so that it
-// need not be told each time. It forgets those that others take the place of.
-type kept struct {
-	seed  maphash.Seed
-	slots [4096]struct {
-		key   uint64        // hashed
-		until time.Duration // local instant
-	}
-}
-
-func newKept() *kept { return &kept{seed: maphash.MakeSeed()} }
-
-// keepShare is the share of the retention for which a counter is kept longer than
-// need be, and need not be told of again.
-const keepShare = 8
-
-// due says that a counter has to be kept anew for an acquire, and takes it that it
-// will be.
-func (k *kept) due(key string, ttl, retention time.Duration, now time.Duration) bool {
-	if 2*ttl > retention {
-		return true
-	}
-	hash := maphash.String(k.seed, key)
-	slot := &k.slots[hash%uint64(len(k.slots))]
-	if slot.key == hash && now < slot.until {
-		return false
-	}
-	slot.key, slot.until = hash, now+retention/keepShare
-	return true
+	return appendNumber(b, retention)
 }
 
 // outcome is what became of a native call.
@@ -223,11 +219,12 @@ const (
 	done     outcome = iota
 	taken            // the key is held, or is not what it should be: the script finds out
 	unfit            // it is granted, but the counter was not below the fence
+	present          // it is granted, but there is a counter, or cannot be one made so
 	unusable         // the server does not take such calls, and did nothing
 )
 
 // readNative reads what became of a native call.
-func readNative(r *bufio.Reader, op redlock.Op, keep bool) (outcome, error) {
+func readNative(r *bufio.Reader, op redlock.Op, as counting) (outcome, error) {
 	if op == redlock.OpRelease {
 		_, err := readNumber(r, ':')
 		if _, replied := err.(replyError); replied {
@@ -235,19 +232,23 @@ func readNative(r *bufio.Reader, op redlock.Op, keep bool) (outcome, error) {
 		}
 		return done, err
 	}
-	line, err := readLine(r)
+	granted, err := readRestored(r)
 	if err != nil {
 		return done, err
 	}
 	result := done
-	switch {
-	case string(line) == "+OK":
-	case bytes.HasPrefix(line, []byte("-BUSYKEY")):
+	switch granted {
+	case busy:
 		result = taken
-	case line[0] == '-':
+	case refused:
 		result = unusable // it granted nothing, but may not know the format
-	default:
-		return done, fmt.Errorf("%w: %.40q", errNotRedis, line)
+	}
+	if as == create {
+		created, err := readRestored(r)
+		if result == done && created != restored {
+			result = present
+		}
+		return result, err
 	}
 	raised, err := readNumber(r, ':')
 	if _, replied := err.(replyError); err != nil && !replied {
@@ -256,7 +257,7 @@ func readNative(r *bufio.Reader, op redlock.Op, keep bool) (outcome, error) {
 	if result == done && (err != nil || raised != 1) {
 		result = unfit
 	}
-	if keep {
+	if as == raiseAndKeep {
 		if _, err = readNumber(r, ':'); err != nil {
 			if _, replied := err.(replyError); !replied {
 				return done, err
@@ -264,4 +265,28 @@ func readNative(r *bufio.Reader, op redlock.Op, keep bool) (outcome, error) {
 		}
 	}
 	return result, nil
+}
+
+// restoring is the answer to RESTORE.
+type restoring uint8
+
+const (
+	restored restoring = iota
+	busy               // there is such a key
+	refused            // for another reason
+)
+
+func readRestored(r *bufio.Reader) (restoring, error) {
+	line, err := readLine(r)
+	switch {
+	case err != nil:
+		return refused, err
+	case string(line) == "+OK":
+		return restored, nil
+	case bytes.HasPrefix(line, []byte("-BUSYKEY")):
+		return busy, nil
+	case line[0] == '-':
+		return refused, nil
+	}
+	return refused, fmt.Errorf("%w: %.40q", errNotRedis, line)
 }

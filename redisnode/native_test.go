@@ -1,6 +1,7 @@
 package redisnode
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -63,14 +64,51 @@ func TestCountersAreKeptAnewInTime(t *testing.T) {
 	assert.True(t, k.due("a", ttl, retention, time.Second+retention/keepShare))
 	assert.True(t, k.due("b", ttl, retention, time.Second))
 	assert.True(t, k.due("b", retention, retention, time.Second), "a long grant needs it for longer")
-	for i := range 3 * len(k.slots) {
-		k.due(string(rune('c'+i)), ttl, retention, time.Second)
-	}
-	forgotten := 0
-	for i := range 3 * len(k.slots) {
-		if k.due(string(rune('c'+i)), ttl, retention, time.Second) {
-			forgotten++
+}
+
+// Keys that come back are remembered, however many there are, up to a bound.
+func TestCountersThatAreKeptAreRemembered(t *testing.T) {
+	k := newKept()
+	const retention, ttl = 8 * time.Hour, time.Minute
+	forgotten := func(keys int) (n int) {
+		for i := range keys {
+			if k.due(strconv.Itoa(i), ttl, retention, time.Second) {
+				n++
+			}
 		}
+		return n
 	}
-	assert.Positive(t, forgotten, "its memory is bounded")
+	const many = 2 * maxKept // half of the places
+	for range 8 {
+		forgotten(many)
+	}
+	assert.Less(t, forgotten(many), many/10)
+	assert.Len(t, k.sets, maxKept)
+	forgotten(16 * many)
+	assert.Greater(t, forgotten(16*many), many, "its memory is bounded")
+	assert.Len(t, k.sets, maxKept)
+}
+
+// Whether keys that are not remembered are new is guessed by those before.
+func TestGuessesOfNewKeys(t *testing.T) {
+	k := newKept()
+	guesses := func(keys int) (n int) {
+		for range keys {
+			if k.isNew() {
+				n++
+			}
+		}
+		return n
+	}
+	assert.Zero(t, guesses(minPatience))
+	assert.Equal(t, 1000, guesses(1000))
+	for range 20 {
+		k.present.Store(true)
+		assert.Zero(t, guesses(minPatience), "not at once again")
+	}
+	assert.Zero(t, guesses(maxPatience-minPatience), "the longer, the more mistakes there were")
+	assert.Equal(t, 1, guesses(1))
+	guesses(20 * minPatience)
+	k.present.Store(true)
+	assert.Equal(t, minPatience, guesses(3*minPatience), "mistakes are forgotten")
 }

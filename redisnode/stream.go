@@ -53,8 +53,8 @@ type waiting struct {
 	call *redlock.Call // its caller's again once it was told, which the reader does before it says so
 	sent time.Duration // local instant at which it was written, or first seen to wait for that
 	how  manner
-	keep bool  // natively, and the server was told to keep the counter
-	size int32 // in bytes, as it was written
+	as   counting // natively
+	size int32    // in bytes, as it was written
 
 	timeout time.Duration // the call's
 }
@@ -276,10 +276,10 @@ func (s *stream) encode(to *link, now time.Duration) {
 			if p, ok := split(w.call.Owner); ok {
 				w.how = native
 				if w.call.Op == redlock.OpAcquire {
-					w.keep = to.kept.due(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
+					w.as = to.kept.counting(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
 					timed = true
 				}
-				s.buf = s.node.appendNative(s.buf, w.call, p, w.keep)
+				s.buf = s.node.appendNative(s.buf, w.call, p, w.as)
 				w.size = int32(len(s.buf) - start)
 				continue
 			}
