@@ -13,6 +13,7 @@ import (
 type calls struct {
 	attempt *attempt
 	list    []nodeCall
+	scratch Scratch
 	done    func(*Call) // answered, made once for all that these will ever be
 	left    atomic.Int32
 
@@ -45,7 +46,7 @@ func (c *calls) add(a *attempt, out *protocol.Output) {
 	call.node, call.request = out.Node, req.ID
 	call.Op, call.Key, call.Owner = Op(req.Op), a.key, a.owner
 	call.TTL, call.Hint, call.Fence, call.Token = req.TTL, req.Hint, req.Fence, req.Token
-	call.Timeout, call.Done = a.cfg.NodeTimeout, c.done
+	call.Timeout, call.Done, call.Scratch = a.cfg.NodeTimeout, c.done, &c.scratch
 	if req.First {
 		call.Place = a.round.place
 		if !req.Queue {

@@ -181,7 +181,10 @@ func shippedFiles(t *testing.T) map[string]*ast.File {
 
 func goList(t *testing.T, args ...string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...).CombinedOutput()
-	require.NoError(t, err, string(out))
+	list := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
+	var trouble strings.Builder // and, on a fresh machine, what is downloaded
+	list.Stderr = &trouble
+	out, err := list.Output()
+	require.NoError(t, err, trouble.String())
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }

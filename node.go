@@ -2,6 +2,7 @@ package redlock
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -212,11 +213,23 @@ type Call struct {
 	// be called. Without, it is set aside all the same.
 	Wake bool
 
+	// Scratch is what the calls of one request to several nodes have in common, and
+	// may be nil.
+	Scratch *Scratch
+
 	Vote Vote  // of all but a release
 	Err  error // the outcome is unknown
 
 	// Done is told that Vote and Err are there. It does not block.
 	Done func(call *Call)
+}
+
+// Scratch is room for Submitters to keep what several of them need for the same
+// request to a node each, such as its encoding. Its mutex guards it. It is used for
+// one request after another, so what is kept must tell what it is of.
+type Scratch struct {
+	sync.Mutex
+	Kept any
 }
 
 // Waker is a Node that keeps a queue for each key (see Place) and can tell a

@@ -83,6 +83,7 @@ type errands struct {
 	left     *line
 	from     protocol.Instant // who comes next in it asks no node before
 	unlocked chan struct{}    // to be closed once the line was left: who locks again at once shall not stand in it
+	send     bool
 	done     bool
 }
 
@@ -195,6 +196,7 @@ func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input) errands {
 	}
 	clear(*outputs)
 	outputsPool.Put(outputs)
+	e.send = a.out != nil
 	return e
 }
 
@@ -245,7 +247,9 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 
 // run does a step's errands.
 func (a *attempt) run(e errands) {
-	a.send()
+	if e.send {
+		a.send()
+	}
 	for _, event := range e.events {
 		a.group.observe(a.caller, event)
 	}

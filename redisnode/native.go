@@ -9,6 +9,7 @@ import (
 	"hash/crc64"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/quorumlock/redlock"
 )
@@ -45,7 +46,7 @@ import (
 // in microseconds. An owner that may have released before must be looked up, and
 // so must a waiter's place; a hint that is far ahead is cut by the script.
 func isNative(call *redlock.Call, now int64) bool {
-	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || len(call.Owner) != 2*ownerBytes {
+	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || !isDivisible(call.Owner) {
 		return false
 	}
 	return call.Op == redlock.OpRelease || call.Op == redlock.OpAcquire && int64(call.Hint) <= now+redlock.HintHorizon.Microseconds()
@@ -63,20 +64,25 @@ const (
 	partTag  = 1 << 60
 )
 
-// split gives the parts of an owner, if it is one of 32 hexadecimal digits, and
-// small letters: join writes those.
-func split(owner string) (p parts, ok bool) {
-	var raw [ownerBytes]byte
-	if len(owner) != 2*ownerBytes {
-		return p, false
-	}
-	var text [2 * ownerBytes]byte
-	copy(text[:], owner)
-	for _, digit := range text {
-		if digit < 'a' && digit > '9' {
-			return p, false
+// isDivisible says that an owner can be written in parts: it has 32 hexadecimal
+// digits, and small letters, for join writes those.
+func isDivisible(owner string) bool {
+	for i := range len(owner) {
+		if c := owner[i]; !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return false
 		}
 	}
+	return len(owner) == 2*ownerBytes
+}
+
+// split gives the parts of an owner, if it has any.
+func split(owner string) (p parts, ok bool) {
+	if !isDivisible(owner) {
+		return p, false
+	}
+	var raw [ownerBytes]byte
+	var text [2 * ownerBytes]byte
+	copy(text[:], owner)
 	if _, err := hex.Decode(raw[:], text[:]); err != nil {
 		return p, false
 	}
@@ -173,8 +179,44 @@ func appendFooter(b []byte, start int, version uint16) []byte {
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native.
-func (n *Node) appendNative(b []byte, call *redlock.Call, p parts, as counting) []byte {
+// appendNative writes a call that is native, once for all nodes that it goes to.
+func (n *Node) appendNative(b []byte, call *redlock.Call, as counting) []byte {
+	if call.Scratch == nil {
+		return n.encodeNative(b, call, as)
+	}
+	call.Scratch.Lock()
+	defer call.Scratch.Unlock()
+	last, ok := call.Scratch.Kept.(*encoding)
+	if !ok {
+		last = new(encoding)
+		call.Scratch.Kept = last
+	}
+	of := encodingOf{call.Op, call.Key, call.Owner, call.Hint, call.TTL, n.prefix, n.fence, as}
+	if last.of != of {
+		last.of, last.text = of, n.encodeNative(last.text[:0], call, as)
+	}
+	return append(b, last.text...)
+}
+
+// encoding is a native call as it is written.
+type encoding struct {
+	of   encodingOf
+	text []byte
+}
+
+// encodingOf is all that an encoding depends on.
+type encodingOf struct {
+	op         redlock.Op
+	key, owner string
+	hint       uint64
+	ttl        time.Duration
+	prefix     string
+	retention  int64
+	as         counting
+}
+
+func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) []byte {
+	p, _ := split(call.Owner)
 	if call.Op == redlock.OpRelease {
 		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
 		b = n.appendKey(b, call.Key, "", "")

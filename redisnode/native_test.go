@@ -112,3 +112,28 @@ func TestGuessesOfNewKeys(t *testing.T) {
 	k.present.Store(true)
 	assert.Equal(t, minPatience, guesses(3*minPatience), "mistakes are forgotten")
 }
+
+// What a lock and its release take to be written to five nodes.
+func BenchmarkNativeEncoding(b *testing.B) {
+	n := New(nil, Options{Addr: "127.0.0.1:6379"})
+	for name, scratch := range map[string]*redlock.Scratch{"each": nil, "once": {}} {
+		b.Run(name, func(b *testing.B) {
+			acquire := redlock.Call{Op: redlock.OpAcquire, Key: "orders/4711", Owner: "0123456789abcdef0123456789abcdef",
+				TTL: 10 * time.Second, Hint: 1 << 50, Ordered: true, Scratch: scratch}
+			release := acquire
+			release.Op = redlock.OpRelease
+			var buf []byte
+			for b.Loop() {
+				acquire.Hint++
+				release.Hint++
+				buf = buf[:0]
+				for range 5 {
+					buf = n.appendNative(buf, &acquire, create)
+				}
+				for range 5 {
+					buf = n.appendNative(buf, &release, create)
+				}
+			}
+		})
+	}
+}

@@ -273,16 +273,14 @@ func (s *stream) encode(to *link, now time.Duration) {
 		start := len(s.buf)
 		w.sent = now
 		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
-			if p, ok := split(w.call.Owner); ok {
-				w.how = native
-				if w.call.Op == redlock.OpAcquire {
-					w.as = to.kept.counting(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
-					timed = true
-				}
-				s.buf = s.node.appendNative(s.buf, w.call, p, w.as)
-				w.size = int32(len(s.buf) - start)
-				continue
+			w.how = native
+			if w.call.Op == redlock.OpAcquire {
+				w.as = to.kept.counting(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
+				timed = true
 			}
+			s.buf = s.node.appendNative(s.buf, w.call, w.as)
+			w.size = int32(len(s.buf) - start)
+			continue
 		}
 		w.how = max(w.how, byDigest)
 		mode := to.mode

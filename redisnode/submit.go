@@ -85,12 +85,13 @@ func (n *Node) checkCall(call *redlock.Call) error {
 
 // finish fills in the outcome of a call and tells its caller.
 func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
-	call.Vote, call.Err = redlock.Vote{}, nil
 	switch {
 	case err != nil:
-		call.Err = n.explain(opNames[call.Op], err)
-	case call.Op != redlock.OpRelease:
-		call.Vote = n.voteOf(a, who)
+		call.Vote, call.Err = redlock.Vote{}, n.explain(opNames[call.Op], err)
+	case call.Op == redlock.OpRelease:
+		call.Vote, call.Err = redlock.Vote{}, nil
+	default:
+		call.Vote, call.Err = n.voteOf(a, who), nil
 	}
 	call.Done(call)
 }
