@@ -44,6 +44,10 @@ const (
 	// what would count as a leap.
 	clockAge = 500 * time.Millisecond
 
+	// channelLength is how many letters a stream's channel has, five bits each. It is
+	// part of every place in a queue, so it is short.
+	channelLength = 13
+
 	// modeFast has the scripts tell no more than is needed; see lua/common.lua.
 	modeFast = "fast"
 )
@@ -165,7 +169,7 @@ func newStream(n *Node, client *redis.Client, proxied bool) *stream {
 		node: n, client: client, clock: redlock.SystemClock(), proxied: proxied,
 		identity: identity{life: &n.life},
 		ctx:      ctx, cancel: cancel,
-		channel: rand.Text(), wakes: make(map[string]func()),
+		channel: rand.Text()[:channelLength], wakes: make(map[string]func()),
 	}
 }
 

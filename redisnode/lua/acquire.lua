@@ -5,14 +5,14 @@
 local owner, ttl_ms, retention_ms, waiter = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7]
 read_lock()
 
-local function write_lock(fence, counter, queue)
-  redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000), queue), 'PX', ARGV[3])
+local function write_lock(fence, counter)
+  redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000)), 'PX', ARGV[3])
 end
 
 local settle = ARGV[6] == 'settle'
 if is_of(owner, ARGV[9]) and not settle then
   if lock_end() < clock() + ttl_ms * 1000 then
-    write_lock(lock.fence, lock.counter, lock.queue)
+    write_lock(lock.fence, lock.counter)
   end
   local counter = read_counter()
   -- In case it was evicted; and no shorter than the grant may ask for.
@@ -22,11 +22,10 @@ end
 
 local mine = lock and (settle and is_of(owner, ARGV[9]) or lock.set_aside and lock.owner == '~' .. waiter)
 if lock and not mine then
-  local known = waiter ~= '' and string.find(lock.queue, waiter, 1, true)
+  local known = waiter ~= '' and lock.value and string.find(lock.value, waiter, lock.queue_at, true)
   if ARGV[8] == '' then
     if known then -- it will most likely win, and wait no more
-      local rest = string.gsub(lock.queue, '|[^|]*;' .. waiter, '')
-      redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, lock.counter, lock.ends, rest), 'KEEPTTL')
+      redis.call('SET', KEYS[1], (string.gsub(lock.value, '|[^|]*;' .. waiter, '')), 'KEEPTTL')
     end
     return no(0)
   end
@@ -36,21 +35,24 @@ if lock and not mine then
   if lock.fence == 0 and not lock.set_aside then
     return no(0) -- somebody's own data
   end
-  if #lock.queue > 8000 then
-    return no(0) -- whoever comes now asks now and then
-  end
-  -- First come, first served. Almost always the newest comes last.
   local place = ARGV[8]
-  local since = tonumber(string.match(place, '^|(%d+)'))
-  local last = string.match(string.sub(lock.queue, -128), '|(%d+)[^|]*$') -- a place is shorter than that
   if lock.native then
     lock_end()
     redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, 0, lock.ends, place), 'KEEPTTL')
-  elseif not last or tonumber(last) <= since then
+    return no(1)
+  end
+  if #lock.value > 8000 then
+    return no(0) -- whoever comes now asks now and then
+  end
+  -- First come, first served. Almost always the newest comes last, and its place is
+  -- as long as the last one; or else it is shorter than 128.
+  local since = tonumber(string.match(place, '^|(%d+)'))
+  local last = string.match(lock.value, '^|(%d+)', -#place) or string.match(string.sub(lock.value, -128), '|(%d+)[^|]*$')
+  if not last or tonumber(last) <= since then
     redis.call('APPEND', KEYS[1], place)
   else
     local before, behind = '', ''
-    for entry, other in string.gmatch(lock.queue, '(|(%d+)[^|]*)') do
+    for entry, other in string.gmatch(string.sub(lock.value, lock.queue_at), '(|(%d+)[^|]*)') do
       if tonumber(other) <= since then before = before .. entry else behind = behind .. entry end
     end
     redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, lock.counter, lock.ends, before .. place .. behind), 'KEEPTTL')
@@ -72,5 +74,5 @@ if not raise_counter(fence, ttl_ms, retention_ms) then
   end
   raise_counter(fence, ttl_ms, retention_ms)
 end
-write_lock(fence, fence, lock and lock.queue or '')
+write_lock(fence, fence)
 return yes(fence, fence)

@@ -18,14 +18,15 @@
 -- The fence key is a sorted set with one member, since ZADD GT raises a counter
 -- and never lowers it, in one command and without a script.
 --
--- A queue may be long, and a pattern's '.*' takes its time for each character of
--- it: find and sub serve where it is only to be cut off.
+-- A queue may be long, and Lua takes its time for each character of a new string,
+-- and for what '.*' in a pattern goes over. So a queue is looked at where it stands,
+-- in the lock's value, and copied only to be written.
 --
 -- Lua prints numbers with 14 digits and a fence has 16, so a number becomes text
 -- by text_of alone; as numbers fences are exact, for they stay below 2^53.
 
 local function text_of(n)
-  return string.format('%.0f', n)
+  return string.format('%d', n)
 end
 
 -- The identity comes first, so that a server that will not tell it is left
@@ -70,15 +71,16 @@ local function read_lock()
     end
     table.sort(parts, function(a, b) return #a < #b or #a == #b and a < b end)
     local fence = #parts == 4 and tonumber(parts[1]) or 0
-    lock = {owner = table.concat(parts, ',', #parts - 2), fence = fence, counter = 0, ends = '0', until_us = 0, queue = '', native = true}
+    lock = {owner = table.concat(parts, ',', #parts - 2), fence = fence, counter = 0, ends = '0', until_us = 0, native = true}
     return
   end
   local _, last, owner, fence, counter, ends = string.find(value, '^([^:|]+):(%d+):(%d+):(%d+)')
   if owner and #fence <= 16 and #counter <= 16 and #ends <= 16 then
-    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends), queue = string.sub(value, last + 1)}
-    lock.set_aside = string.sub(owner, 1, 1) == '~'
+    lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends)}
+    lock.set_aside = string.byte(owner) == 126 -- '~'
+    lock.value, lock.queue_at = value, last + 1
   else
-    lock = {owner = value == '' and '(empty)' or string.sub(value, 1, 100), fence = 0, counter = 0, ends = '0', until_us = 0, queue = ''}
+    lock = {owner = value == '' and '(empty)' or string.sub(value, 1, 100), fence = 0, counter = 0, ends = '0', until_us = 0}
   end
 end
 
@@ -87,8 +89,16 @@ local function is_of(owner, parts)
   return lock and lock.fence > 0 and (lock.owner == owner or lock.owner == parts)
 end
 
+-- A lock with the queue that it has, or with another one.
 local function value_of(owner, fence, counter, ends, queue)
-  return owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends .. queue
+  local head = owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends
+  if queue or not lock or not lock.value then
+    return head .. (queue or '')
+  end
+  if string.find(head, '%', 1, true) then -- somebody's own idea of an owner
+    return head .. string.sub(lock.value, lock.queue_at)
+  end
+  return (string.gsub(lock.value, '^[^|]+', head, 1))
 end
 
 -- The lock's end in microseconds.

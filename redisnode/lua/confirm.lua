@@ -6,7 +6,7 @@ end
 local token, counter = tonumber(ARGV[4]), read_counter()
 if token > counter then
   raise_counter(token, math.max(0, lock_end() - clock()) / 1000, tonumber(ARGV[5]))
-  redis.call('SET', KEYS[1], value_of(ARGV[2], lock.fence, token, lock.ends, lock.queue), 'KEEPTTL')
+  redis.call('SET', KEYS[1], value_of(ARGV[2], lock.fence, token, lock.ends), 'KEEPTTL')
   counter = token
 end
 return yes(lock.fence, counter)

@@ -9,7 +9,7 @@ end
 local ttl_ms = tonumber(ARGV[4])
 local until_us = clock() + ttl_ms * 1000
 if until_us > lock_end() then
-  redis.call('SET', KEYS[1], value_of(ARGV[2], lock.fence, lock.counter, text_of(until_us), lock.queue), 'PX', text_of(ttl_ms))
+  redis.call('SET', KEYS[1], value_of(ARGV[2], lock.fence, lock.counter, text_of(until_us)), 'PX', text_of(ttl_ms))
   if 2 * ttl_ms > tonumber(ARGV[5]) then
     redis.call('PEXPIRE', KEYS[2], text_of(2 * ttl_ms))
   end

@@ -17,8 +17,8 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
   -- The next in the queue has the key set aside for it for a while. One whose
   -- process has hung up is passed over. Calls are hints: a user that may not
   -- publish releases all the same.
-  local at = string.find(value, '|', 1, true)
-  local freed = false
+  local first = string.find(value, '|', 1, true)
+  local at, freed = first, false
   while at and not freed do
     local _, last, hold_ms, channel, waiter = string.find(value, '^|%d+;(%d+);(%w+);(%x+)', at)
     if not waiter then
@@ -29,8 +29,10 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
       heard = redis.pcall('PUBLISH', ARGV[4] .. channel, waiter .. KEYS[1])
     end
     if type(heard) == 'number' and heard > 0 then
-      local counter = string.match(value, '^[^:]+:%d+:(%d+)')
-      redis.call('SET', KEYS[1], '~' .. waiter .. ':0:' .. counter .. ':0' .. string.sub(value, last + 1), 'PX', hold_ms)
+      local head = '~' .. waiter .. ':0:' .. string.match(value, '^[^:]+:%d+:(%d+)') .. ':0'
+      -- As a rule it is the first, and the rest is copied once; see common.lua.
+      local rest = at == first and string.gsub(value, '^[^|]+|[^|]+', head, 1) or head .. string.sub(value, last + 1)
+      redis.call('SET', KEYS[1], rest, 'PX', hold_ms)
       freed = true
     end
     at = last + 1

@@ -11,7 +11,7 @@ if ARGV[1] == 'fast' then
       local now = time[1] * 1000000 + time[2]
       local fence, until_us = tonumber(ARGV[3]), now + ttl_ms * 1000
       if until_us > tonumber(ends) then
-        redis.call('SET', KEYS[1], start .. counter .. ':' .. string.format('%.0f', until_us) .. string.sub(value, last + 1), 'PX', ARGV[4])
+        redis.call('SET', KEYS[1], start .. counter .. ':' .. string.format('%d', until_us) .. string.sub(value, last + 1), 'PX', ARGV[4])
       end
       return {1, fence, math.max(fence, tonumber(counter)), now}
     end
