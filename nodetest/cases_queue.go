@@ -52,6 +52,15 @@ var queueCases = []testCase{
 			c.violated("a waiter of %q that had stopped was called", q.key)
 		}
 	}},
+	{name: "gone_when_called", run: func(c *check) {
+		q := c.queue()
+		q.wait(q.first, 1)
+		q.wait(q.second, 2)
+		c.release(q.key, q.holder)
+		q.mustBeCalled(q.first)
+		q.stops[q.first]() // it got the lock from other nodes, or gave up
+		q.mustBeCalled(q.second)
+	}},
 	{name: "no_queue_no_setting_aside", run: func(c *check) {
 		q := c.queue()
 		q.wait(q.first, 1)

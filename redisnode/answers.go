@@ -114,11 +114,14 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 		w.how = next
 		b.again = append(b.again, w)
 	case w.how == byDigest || w.how == byText || w.how == toSettle:
+		if w.call.Place.Hold != 0 {
+			s.place(w.call, a.queued)
+		}
 		s.remaining(&a, w.sent, b.at)
 		if a.clock.IsZero() {
 			// A refusal has not looked at it. What it was a moment ago is what a
 			// later grant's is compared with.
-			a.clock, a.before = s.shown, w.sent-s.asked
+			a.clock, a.before = s.shown, w.sent-s.since
 		}
 		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
 	}
@@ -186,7 +189,7 @@ func (s *stream) remaining(a *answer, sent, now time.Duration) {
 // hear notes what the server's clock shows, in answer to a request that was sent
 // and answered at local instants.
 func (s *stream) hear(clock time.Time, sent, now time.Duration) {
-	s.shown, s.asked = clock, sent
+	s.shown, s.since = clock, sent
 	s.ahead.Store(clock.UnixNano() - int64(now))
 	s.heard.Store(int64(now))
 }

@@ -123,11 +123,11 @@ type stream struct {
 	heard  atomic.Int64  // the local instant of that
 	latest connection    // the connecting goroutine's, who reads too
 	shown  time.Time     // likewise: the server's clock when it was heard last
-	asked  time.Duration // and the local instant at which it was asked for that
+	since  time.Duration // and the local instant at which it was asked for that
 
 	channel string // on which waiters of this stream are called, behind the node's prefix
 	wakesMu sync.Mutex
-	wakes   map[string]func() // by waiter
+	wakes   map[string]*watcher // by waiter
 }
 
 // distance is how long the way to a server is, by the shortest of the latest round
@@ -169,7 +169,7 @@ func newStream(n *Node, client *redis.Client, proxied bool) *stream {
 		node: n, client: client, clock: redlock.SystemClock(), proxied: proxied,
 		identity: identity{life: &n.life},
 		ctx:      ctx, cancel: cancel,
-		channel: rand.Text()[:channelLength], wakes: make(map[string]func()),
+		channel: rand.Text()[:channelLength], wakes: make(map[string]*watcher),
 	}
 }
 

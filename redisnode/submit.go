@@ -28,6 +28,9 @@ func (n *Node) Submit(call *redlock.Call) {
 		return
 	}
 	if n.stream != nil {
+		if call.Place.Waiter != "" && call.Place.Hold == 0 {
+			n.stream.place(call, false)
+		}
 		n.stream.submit(call)
 		return
 	}

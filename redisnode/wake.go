@@ -8,19 +8,29 @@ import (
 
 var _ redlock.Waker = (*Node)(nil)
 
+// watcher is a waiter whom the server may call.
+type watcher struct {
+	wake   func()
+	placed bool // the server may have a place for it, or something set aside
+}
+
 // Watch implements redlock.Waker. A node without a stream never calls.
-func (n *Node) Watch(_, waiter string, wake func()) (stop func()) {
+func (n *Node) Watch(key, waiter string, wake func()) (stop func()) {
 	s := n.stream
 	if s == nil {
 		return func() {}
 	}
 	s.wakesMu.Lock()
 	defer s.wakesMu.Unlock()
-	s.wakes[waiter] = wake
+	s.wakes[waiter] = &watcher{wake: wake}
 	return func() {
 		s.wakesMu.Lock()
-		defer s.wakesMu.Unlock()
+		w := s.wakes[waiter]
 		delete(s.wakes, waiter)
+		s.wakesMu.Unlock()
+		if w != nil && w.placed {
+			s.makeWay(key, waiter)
+		}
 	}
 }
 
@@ -32,17 +42,38 @@ func (s *stream) called(message string) {
 	}
 	waiter, lock := message[:redlock.WaiterLength], message[redlock.WaiterLength:]
 	s.wakesMu.Lock()
-	wake := s.wakes[waiter]
+	w := s.wakes[waiter]
 	s.wakesMu.Unlock()
-	if wake != nil {
-		wake()
+	if w != nil {
+		w.wake()
 		return
 	}
-	// Whoever waited is gone. What was set aside goes to the next.
 	if key, ok := keyOf(s.node.prefix, lock); ok {
-		s.submit(&redlock.Call{Op: redlock.OpRelease, Key: key, Owner: setAside + waiter,
-			Timeout: time.Second, Ordered: true, Wake: true, Done: func(*redlock.Call) {}})
+		s.makeWay(key, waiter)
 	}
+}
+
+// place notes whether the server has a place for a waiter, and gives it up if the
+// waiter is gone. What a call does to it counts from when it is submitted if it
+// gives the place up, and else from when it is answered.
+func (s *stream) place(call *redlock.Call, placed bool) {
+	waiter := call.Place.Waiter
+	s.wakesMu.Lock()
+	w := s.wakes[waiter]
+	if w != nil {
+		w.placed = placed
+	}
+	s.wakesMu.Unlock()
+	if w == nil && placed {
+		s.makeWay(call.Key, waiter)
+	}
+}
+
+// makeWay ends the place of a waiter who is gone. What was set aside for it goes to
+// the next.
+func (s *stream) makeWay(key, waiter string) {
+	s.submit(&redlock.Call{Op: redlock.OpRelease, Key: key, Owner: setAside + waiter,
+		Timeout: time.Second, Ordered: true, Wake: true, Done: func(*redlock.Call) {}})
 }
 
 // setAside begins the owner of a key that is set aside for a waiter.

@@ -44,6 +44,7 @@ type client struct {
 	owner   uint32 // of all its tries, only without YieldOwner
 	retryAt Time   // of the next attempt, while it waits
 	place   place
+	placed  uint64 // nodes, by seat, that have a place for it, or something set aside
 	line    []Time // since when its other users have waited
 	shared  bool   // they have, while the one whose turn it is did
 	from    Time   // the next of them does not ask before
@@ -341,6 +342,9 @@ func (w *world) hear(m *message, broken bool) {
 	}
 	called := a.calls[index]
 	a.calls = append(a.calls[:index], a.calls[index+1:]...)
+	if !broken {
+		w.notePlace(c, called.node, m)
+	}
 	vote := protocol.Vote{Outcome: protocol.Unknown}
 	if !broken && !m.reply.failed {
 		vote = w.admit(c, a, &called, m)

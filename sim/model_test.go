@@ -120,7 +120,7 @@ func (m *model) Watch(key, waiter string, wake func()) (stop func()) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.wakes, id)
-		if n := m.keys[key]; n != nil && kinds[m.kind].leaves {
+		if n := m.keys[key]; n != nil {
 			m.call(n, n.makeWay(m.time.now, id, stays))
 		}
 	}

@@ -29,13 +29,12 @@ var kinds = [...]struct {
 	losesGrants   bool          // in a restart
 	losesCounters bool
 	queues        bool // keeps a queue of waiters, and calls them
-	leaves        bool // is told when a waiter waits no longer
 }{
 	TTLServer:     {name: "ttl", byWallClock: true, grain: time.Millisecond, losesGrants: true, losesCounters: true, queues: true},
 	LeaseRow:      {name: "row", byWallClock: true, grain: time.Microsecond},
 	SessionLock:   {name: "session", grain: time.Second, losesGrants: true},
 	EphemeralNode: {name: "ephemeral", grain: 100 * time.Millisecond},
-	MemoryNode:    {name: "memory", grain: 1, losesGrants: true, losesCounters: true, queues: true, leaves: true},
+	MemoryNode:    {name: "memory", grain: 1, losesGrants: true, losesCounters: true, queues: true},
 }
 
 func (k Kind) String() string { return kinds[k].name }

@@ -50,7 +50,7 @@ func (w *world) lock(c *client) {
 		return
 	}
 	c.waiter = protocol.Waiter{Config: c.cfg}
-	c.asked, c.place, c.owner = c.stepForward(w.now), place{}, 0
+	c.asked, c.place, c.placed, c.owner = c.stepForward(w.now), place{}, 0, 0
 	w.signal(c.id, "asks")
 	w.begin(c)
 	w.patience(c)

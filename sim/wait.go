@@ -49,9 +49,7 @@ func (n *node) attend(now Time, owner uint32, req *protocol.Request, p place, wi
 // makeWay is told by the process of a waiter that it waits no longer. What was set
 // aside for it goes to the next.
 func (n *node) makeWay(now Time, waiter uint32, listens func(*node, place) bool) place {
-	if kinds[n.kind].leaves {
-		n.queue = slices.DeleteFunc(n.queue, func(p place) bool { return p.waiter == waiter })
-	}
+	n.queue = slices.DeleteFunc(n.queue, func(p place) bool { return p.waiter == waiter })
 	local := n.expiryClock().read(now)
 	if n.aside != waiter || local >= n.until {
 		return place{}
@@ -166,18 +164,26 @@ func (w *world) leave(c *client, node int, waiter uint32) {
 	w.transmit(i)
 }
 
-// stopWaiting gives a client's places up, where nodes want to hear of it; others
-// hear when they call.
+// stopWaiting gives a client's places up.
 func (w *world) stopWaiting(c *client) {
-	if c.place.waiter == 0 {
-		return
-	}
-	for _, i := range c.members {
-		if kinds[w.nodes[i].kind].leaves {
+	for seat, i := range c.members {
+		if c.placed&(1<<seat) != 0 {
 			w.leave(c, i, c.place.waiter)
 		}
 	}
-	c.place = place{}
+	c.place, c.placed = place{}, 0
+}
+
+// notePlace notes whether a node has a place for a client, as it answers. If the
+// client waits no longer, the place is given up.
+func (w *world) notePlace(c *client, seat int, m *message) {
+	switch {
+	case m.waiter == 0 || !m.req.Queue || !m.reply.queued:
+	case m.waiter == c.place.waiter:
+		c.placed |= 1 << seat
+	default:
+		w.leave(c, c.members[seat], m.waiter)
+	}
 }
 
 // madeWay is a waiter's leaving, as it reaches the node.
@@ -202,6 +208,7 @@ func (w *world) takePlace(c *client) (waiter uint32, queue bool) {
 	now := w.local(c)
 	lately := c.contended != 0 && now.Sub(c.contended) <= time.Second
 	if !c.waiter.Begin(lately) {
+		c.placed = 0 // it asks for none, and gives up what it has
 		return c.place.waiter, false
 	}
 	if c.place.waiter == 0 {

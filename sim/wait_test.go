@@ -163,7 +163,6 @@ func TestOrderedStreamsNeedNoTombstones(t *testing.T) {
 // the next at once.
 func TestWaitersMakeWay(t *testing.T) {
 	d := newDesk(t)
-	d.n.kind = MemoryNode
 	require.True(t, d.acquire(1, place{}).granted)
 	for i := range uint32(3) {
 		require.True(t, d.acquire(2, waiterOf(i+1, int64(i))).queued)

@@ -18,6 +18,8 @@ type Waiter struct {
 	tries     int
 	slept     int // of them, those that were followed by a sleep until called
 	counter   uint64
+	trip      time.Duration // how long the latest attempt took
+	random    uint64        // drawn with it
 	outage    bool
 	since     Instant // the outage began
 	contended bool    // others had the key
@@ -53,6 +55,7 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 	if f.Elapsed > stoodStill*w.Config.NodeTimeout && !w.Config.without(BoundedRoundTrip) {
 		f.Elapsed = 0
 	}
+	w.trip, w.random = f.Elapsed, random
 	if f.Reason == Contended || f.HealsIn > 0 {
 		w.outage = false
 	} else if !w.outlasts(now, f) {
@@ -74,19 +77,19 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 		w.slept++
 		wait = w.Config.Hold()/4 + spread(random, 2*poll)
 	default:
-		wait = w.backoff(f.Elapsed, random)
+		wait = w.backoff(random)
 	}
 	if w.woken != 0 {
-		wait = min(wait, w.Config.Hold()/2) // see Woken: some nodes called meanwhile
+		wait = min(wait, w.partly()) // some nodes called meanwhile
 	}
 	if f.Remaining > 0 {
 		// Not before the holder's time is over would be too late if it unlocks;
 		// much after it would be idle. A spread keeps waiters apart there too.
-		wait = min(wait, f.Remaining+spread(random, w.floor(f.Elapsed)))
+		wait = min(wait, f.Remaining+spread(random, w.floor()))
 	}
 	if f.HealsIn > 0 {
 		// No attempt can win before, unless another node comes back meanwhile.
-		wait = min(max(wait, healingPoll), f.HealsIn+spread(random, w.floor(f.Elapsed)))
+		wait = min(max(wait, healingPoll), f.HealsIn+spread(random, w.floor()))
 	}
 	return wait, true
 }
@@ -96,8 +99,9 @@ func (w *Waiter) Next(now Instant, f Failure, random uint64) (wait time.Duration
 //
 // Fewer nodes than a quorum call where another waiter is older on the others, or
 // has won already on those: an attempt at once would fail, and only keep the nodes
-// busy. But a call may have got lost, or a node its queue, so one is made while the
-// key is still set aside.
+// busy. But a call may have got lost, or a node its queue; and those that called
+// serve nobody until the waiter has asked. So it asks a little later, while the key
+// is still set aside.
 //
 // Where waiters got some nodes each, all give them up, and the oldest is first in
 // the queues of all that it had not got itself: these are a quorum, since it had
@@ -107,7 +111,15 @@ func (w *Waiter) Woken(node int) time.Duration {
 	if w.called() {
 		return 0
 	}
-	return w.Config.Hold() / 2
+	return w.partly()
+}
+
+// partly is for how long a waiter waits for more calls, once it has some. Two that
+// have some each pass them to each other if they ask at the same time, and so on:
+// chance sets them apart.
+func (w *Waiter) partly() time.Duration {
+	mean := min(w.Config.Hold()/3, max(2*w.Config.RetryMin, patience*w.trip))
+	return mean/2 + spread(w.random, mean)
 }
 
 // called says that enough nodes called for an attempt to win: a quorum, or all
@@ -134,9 +146,7 @@ func (w *Waiter) outlasts(now Instant, f Failure) bool {
 }
 
 // floor is the shortest wait: a round trip, but not below RetryMin.
-func (w *Waiter) floor(roundTrip time.Duration) time.Duration {
-	return max(w.Config.RetryMin, roundTrip)
-}
+func (w *Waiter) floor() time.Duration { return max(w.Config.RetryMin, w.trip) }
 
 // patience is how many round trips apart a waiter's attempts are on average, at
 // the least, once it has waited for long. Waiters that ask more often than that
@@ -146,8 +156,8 @@ const patience = 8
 // backoff draws from a window that doubles with each try, up to RetryMax; or
 // further, where a round trip is long: then the nodes are far away, or have too
 // much to do.
-func (w *Waiter) backoff(roundTrip time.Duration, random uint64) time.Duration {
-	floor := w.floor(roundTrip)
+func (w *Waiter) backoff(random uint64) time.Duration {
+	floor := w.floor()
 	window := max(w.Config.RetryMax, 2*patience*floor) - floor
 	if shift := min(w.tries-1, 20); floor<<shift>>shift == floor {
 		window = min(window, floor<<shift)

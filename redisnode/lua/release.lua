@@ -1,4 +1,4 @@
--- ARGV: 2 owner, 3 tombstone_ms ('' for none), 4 what the channels of waiters
+-- ARGV: 2 owner, or '~' and a waiter who gives its place up, 3 tombstone_ms ('' for none), 4 what the channels of waiters
 -- begin with, 5 whether to call the waiter ('1' or ''), 6 the
 -- owner in parts
 --
@@ -39,6 +39,11 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
   end
   if not freed then
     redis.call('DEL', KEYS[1])
+  end
+elseif type(value) == 'string' and string.byte(ARGV[2]) == 126 then -- '~': a waiter who is gone
+  local rest, places = string.gsub(value, '|[^|]*;' .. string.sub(ARGV[2], 2), '')
+  if places > 0 then
+    redis.call('SET', KEYS[1], rest, 'KEEPTTL')
   end
 end
 if ARGV[3] ~= '' then
