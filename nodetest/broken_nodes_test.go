@@ -30,6 +30,7 @@ type wrapped struct {
 
 	context func(context.Context) context.Context
 	rename  func() string
+	watched func(stop func()) func()
 	keyed   func(string) string
 
 	// mu makes a call and its hooks one step, so that a node is broken in one
@@ -53,6 +54,14 @@ func (w *wrapped) Name() string {
 		return w.rename()
 	}
 	return w.Node.Name()
+}
+
+func (w *wrapped) Watch(key, waiter string, wake func()) (stop func()) {
+	stop = w.Node.Watch(key, waiter, wake)
+	if w.watched != nil {
+		return w.watched(stop)
+	}
+	return stop
 }
 
 func (w *wrapped) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock.Vote, error) {
@@ -289,6 +298,9 @@ var breakages = map[string]breakage{
 	"sets a key aside for ever": {func(w *wrapped) {
 		w.onAcquire = func(req *redlock.AcquireRequest) { req.Place.Hold = 24 * time.Hour }
 	}, "queue/set_aside_and_lapsed"},
+	"keeps waiting for who is gone": {func(w *wrapped) {
+		w.watched = func(func()) func() { return func() {} }
+	}, "queue/gone_waiter queue/gone_when_called"},
 	"release frees foreign grants": {func(w *wrapped) {
 		w.onRelease = func(req *redlock.ReleaseRequest) {
 			if s := w.state(req.Key); s.Held {

@@ -352,6 +352,47 @@ func TestPlainCommandsOfTwoProgramsMix(t *testing.T) {
 	assert.NotZero(t, last)
 }
 
+// Whoever waits no longer leaves nothing behind that others would wait for.
+func TestGoneWaitersLeaveNothing(t *testing.T) {
+	addr := testserver.StartRedis(t).Addr()
+	n := submitting{node(t, addr)}
+	c := client(t, &redis.Options{Addr: addr})
+	for name, run := range map[string]func(ask, free, stop func()){
+		"a place": func(ask, free, stop func()) {
+			ask()
+			stop()
+			free()
+		},
+		"what was set aside without a call": func(ask, free, stop func()) {
+			ask()
+			free()
+			stop()
+		},
+		"a place that it hears of too late": func(ask, free, stop func()) {
+			stop()
+			ask()
+			free()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, waiter := within(t, patience), chance(4)
+			call := func(op redlock.Op, who int, p redlock.Place) redlock.Vote {
+				vote, err := n.call(ctx, redlock.Call{Op: op, Key: name, Owner: chance(who), TTL: time.Hour, Place: p, Ordered: true})
+				require.NoError(t, err)
+				return vote
+			}
+			require.True(t, call(redlock.OpAcquire, 1, redlock.Place{}).Granted)
+			stop := n.Watch(name, waiter, func() {})
+			run(func() {
+				vote := call(redlock.OpAcquire, 2, redlock.Place{Waiter: waiter, Since: 1, Hold: time.Hour})
+				require.True(t, vote.Queued)
+			}, func() { call(redlock.OpRelease, 1, redlock.Place{}) }, stop)
+			require.Eventually(t, func() bool { return call(redlock.OpAcquire, 3, redlock.Place{}).Granted }, patience, time.Millisecond)
+			require.NotContains(t, c.Get(ctx, "redlock:{"+name+"}").Val(), waiter)
+		})
+	}
+}
+
 // Two attempts may have the same hint, and one of them be released where the other
 // has the key.
 func TestAReleaseWithAnothersHint(t *testing.T) {

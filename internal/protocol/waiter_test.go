@@ -241,6 +241,27 @@ func TestAPartialCallDuringAnAttemptIsNotLost(t *testing.T) {
 	assert.Less(t, wait, w.Config.Hold())
 }
 
+// Two waiters that have some nodes each would pass them to each other for ever if
+// they asked at the same time.
+func TestPartialCallsAreWaitedOutForATimeThatIsDrawn(t *testing.T) {
+	for _, trip := range []time.Duration{0, time.Millisecond, 50 * time.Millisecond} {
+		w, _ := queueing()
+		hold := w.Config.Hold()
+		shortest, longest := time.Hour, time.Duration(0)
+		for random := range uint64(100) {
+			w, f := queueing()
+			w.Begin(true)
+			f.Queued, f.Elapsed = 0b11111, trip
+			w.Next(0, f, random*uint64(time.Millisecond/3))
+			wait := w.Woken(1)
+			shortest, longest = min(shortest, wait), max(longest, wait)
+		}
+		assert.Greater(t, longest, 2*shortest, "trip %v", trip)
+		assert.GreaterOrEqual(t, shortest, min(patience/2*trip, hold/6))
+		assert.LessOrEqual(t, longest, hold/2, "while it is still set aside")
+	}
+}
+
 func TestFewQueuesDoNotKeepAWaiterFromAsking(t *testing.T) {
 	w, f := queueing()
 	w.Begin(true)
