@@ -95,7 +95,7 @@ func (k *kept) due(key string, ttl, retention time.Duration, now time.Duration) 
 	if k.put(hash, now+retention/keepShare) > now {
 		k.displaced++
 	}
-	if k.displaced > len(k.sets) && len(k.sets) < maxKept {
+	if k.displaced > len(k.sets)/16 && len(k.sets) < maxKept {
 		k.grow()
 	}
 	return true
