@@ -46,7 +46,7 @@ import (
 // in microseconds. An owner that may have released before must be looked up, and
 // so must a waiter's place; a hint that is far ahead is cut by the script.
 func isNative(call *redlock.Call, now int64) bool {
-	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || !isDivisible(call.Owner) {
+	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 {
 		return false
 	}
 	return call.Op == redlock.OpRelease || call.Op == redlock.OpAcquire && int64(call.Hint) <= now+redlock.HintHorizon.Microseconds()
@@ -64,25 +64,20 @@ const (
 	partTag  = 1 << 60
 )
 
-// isDivisible says that an owner can be written in parts: it has 32 hexadecimal
-// digits, and small letters, for join writes those.
-func isDivisible(owner string) bool {
-	for i := range len(owner) {
-		if c := owner[i]; !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
-			return false
-		}
-	}
-	return len(owner) == 2*ownerBytes
-}
-
-// split gives the parts of an owner, if it has any.
+// split gives the parts of an owner, if it has any: 32 hexadecimal digits, with
+// small letters, for join writes those.
 func split(owner string) (p parts, ok bool) {
-	if !isDivisible(owner) {
+	if len(owner) != 2*ownerBytes {
 		return p, false
 	}
 	var raw [ownerBytes]byte
 	var text [2 * ownerBytes]byte
 	copy(text[:], owner)
+	for _, digit := range text {
+		if digit < 'a' && digit > '9' {
+			return p, false
+		}
+	}
 	if _, err := hex.Decode(raw[:], text[:]); err != nil {
 		return p, false
 	}
@@ -179,8 +174,9 @@ func appendFooter(b []byte, start int, version uint16) []byte {
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native, once for all nodes that it goes to.
-func (n *Node) appendNative(b []byte, call *redlock.Call, as counting) []byte {
+// appendNative writes a call that is native, unless its owner has no parts. The work
+// is done once for all nodes that it goes to.
+func (n *Node) appendNative(b []byte, call *redlock.Call, as counting) (_ []byte, ok bool) {
 	if call.Scratch == nil {
 		return n.encodeNative(b, call, as)
 	}
@@ -193,15 +189,17 @@ func (n *Node) appendNative(b []byte, call *redlock.Call, as counting) []byte {
 	}
 	of := encodingOf{call.Op, call.Key, call.Owner, call.Hint, call.TTL, n.prefix, n.fence, as}
 	if last.of != of {
-		last.of, last.text = of, n.encodeNative(last.text[:0], call, as)
+		last.of = of
+		last.text, last.ok = n.encodeNative(last.text[:0], call, as)
 	}
-	return append(b, last.text...)
+	return append(b, last.text...), last.ok
 }
 
 // encoding is a native call as it is written.
 type encoding struct {
 	of   encodingOf
 	text []byte
+	ok   bool
 }
 
 // encodingOf is all that an encoding depends on.
@@ -215,8 +213,11 @@ type encodingOf struct {
 	as         counting
 }
 
-func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) []byte {
-	p, _ := split(call.Owner)
+func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) (_ []byte, ok bool) {
+	p, ok := split(call.Owner)
+	if !ok {
+		return b, false
+	}
 	if call.Op == redlock.OpRelease {
 		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
 		b = n.appendKey(b, call.Key, "", "")
@@ -224,7 +225,7 @@ func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) []byte {
 		for _, part := range p {
 			b = appendNumber(b, part)
 		}
-		return b
+		return b, true
 	}
 	ttl := milliseconds(call.TTL)
 	b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
@@ -239,7 +240,7 @@ func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) []byte {
 		b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
 		b = n.appendKey(b, call.Key, fenceSuffix, "")
 		b = appendNumber(b, retention)
-		return appendBulk(b, appendCounterDump(buf[:0], call.Hint))
+		return appendBulk(b, appendCounterDump(buf[:0], call.Hint)), true
 	}
 	b = append(b, "*6\r\n$4\r\nZADD\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
@@ -247,11 +248,11 @@ func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) []byte {
 	b = appendNumber(b, call.Hint)
 	b = append(b, "$1\r\nf\r\n"...)
 	if as == raise {
-		return b
+		return b, true
 	}
 	b = append(b, "*3\r\n$7\r\nPEXPIRE\r\n"...)
 	b = n.appendKey(b, call.Key, fenceSuffix, "")
-	return appendNumber(b, retention)
+	return appendNumber(b, retention), true
 }
 
 // outcome is what became of a native call.

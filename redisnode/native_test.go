@@ -128,10 +128,10 @@ func BenchmarkNativeEncoding(b *testing.B) {
 				release.Hint++
 				buf = buf[:0]
 				for range 5 {
-					buf = n.appendNative(buf, &acquire, create)
+					buf, _ = n.appendNative(buf, &acquire, create)
 				}
 				for range 5 {
-					buf = n.appendNative(buf, &release, create)
+					buf, _ = n.appendNative(buf, &release, create)
 				}
 			}
 		})

@@ -277,14 +277,15 @@ func (s *stream) encode(to *link, now time.Duration) {
 		start := len(s.buf)
 		w.sent = now
 		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
-			w.how = native
 			if w.call.Op == redlock.OpAcquire {
 				w.as = to.kept.counting(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
-				timed = true
 			}
-			s.buf = s.node.appendNative(s.buf, w.call, w.as)
-			w.size = int32(len(s.buf) - start)
-			continue
+			var ok bool
+			if s.buf, ok = s.node.appendNative(s.buf, w.call, w.as); ok {
+				timed = timed || w.call.Op == redlock.OpAcquire
+				w.how, w.size = native, int32(len(s.buf)-start)
+				continue
+			}
 		}
 		w.how = max(w.how, byDigest)
 		mode := to.mode
