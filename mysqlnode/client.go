@@ -17,9 +17,10 @@ const (
 	// to take a connection is not going to vote in time.
 	dialTimeout = 500 * time.Millisecond
 
-	// poolSize bounds connections, and so the requests a server has before it at
-	// once. They are made when needed.
-	poolSize = 64
+	// poolSize bounds connections, and so the transactions that a server has before
+	// it at once: with many more than it has cores it gets less done. They are made
+	// when needed.
+	poolSize = 16
 
 	// idleSessions is how many connections a node of session locks keeps: those
 	// that got a lock end with it.
