@@ -34,13 +34,17 @@ type kept struct {
 	present                 atomic.Bool // set after a mistake, by whoever sees it
 }
 
-// keptSet is where a key can be, a line of the processor's cache.
-type keptSet [4]struct {
-	key   uint64        // hashed
-	until time.Duration // local instant
-}
+// keptSet is where a key can be, a line of the processor's cache: for each of eight
+// keys the upper bits of its hash and, in those that untilBits leave, the minute of
+// the local clock from which it is due. (Every 32 years that begins anew.)
+type keptSet [8]uint64
 
-const minKept, maxKept = 1 << 6, 1 << 14 // sets: 4 KiB and 1 MiB
+const (
+	untilBits = 24
+	untilMask = 1<<untilBits - 1
+
+	minKept, maxKept = 1 << 6, 1 << 13 // sets: 4 KiB and 512 KiB
+)
 
 // A mistake costs a script and a round trip, so programs that lock a few keys, most
 // likely not for the first time, shall make none.
@@ -85,14 +89,15 @@ func (k *kept) due(key string, ttl, retention time.Duration, now time.Duration) 
 	if 2*ttl > retention {
 		return true
 	}
-	hash := maphash.String(k.seed, key)
+	hash, minute := maphash.String(k.seed, key), uint64(now/time.Minute)&untilMask
 	set := k.setOf(hash)
-	for i := range set {
-		if set[i].key == hash && now < set[i].until {
+	for _, known := range set {
+		if (known^hash)>>untilBits == 0 && minute < known&untilMask {
 			return false
 		}
 	}
-	if k.put(hash, now+retention/keepShare) > now {
+	until := uint64((now+retention/keepShare)/time.Minute) & untilMask
+	if k.put(hash&^untilMask|until, set) > minute {
 		k.displaced++
 	}
 	if k.displaced > len(k.sets)/16 && len(k.sets) < maxKept {
@@ -101,33 +106,33 @@ func (k *kept) due(key string, ttl, retention time.Duration, now time.Duration) 
 	return true
 }
 
-func (k *kept) setOf(hash uint64) *keptSet { return &k.sets[hash&uint64(len(k.sets)-1)] }
+func (k *kept) setOf(hash uint64) *keptSet {
+	return &k.sets[hash>>untilBits&uint64(len(k.sets)-1)]
+}
 
 // put notes a key, in the place of itself, or of the one that is due first; and
 // says when that would have been.
-func (k *kept) put(hash uint64, until time.Duration) (displaced time.Duration) {
-	set := k.setOf(hash)
+func (k *kept) put(entry uint64, set *keptSet) (displaced uint64) {
 	first := 0
-	for i := range set {
-		if set[i].key == hash {
-			set[i].until = until
+	for i, known := range set {
+		if (known^entry)>>untilBits == 0 {
+			set[i] = entry
 			return 0
 		}
-		if set[i].until < set[first].until {
+		if known&untilMask < set[first]&untilMask {
 			first = i
 		}
 	}
-	displaced = set[first].until
-	set[first].key, set[first].until = hash, until
+	displaced, set[first] = set[first]&untilMask, entry
 	return displaced
 }
 
 func (k *kept) grow() {
 	before := k.sets
-	k.sets, k.displaced = make([]keptSet, 4*len(before)), 0
+	k.sets, k.displaced = make([]keptSet, min(4*len(before), maxKept)), 0
 	for i := range before {
 		for _, known := range before[i] {
-			k.put(known.key, known.until)
+			k.put(known, k.setOf(known))
 		}
 	}
 }

@@ -59,11 +59,13 @@ func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
 func TestCountersAreKeptAnewInTime(t *testing.T) {
 	k := newKept()
 	const retention, ttl = 8 * time.Hour, time.Minute
-	assert.True(t, k.due("a", ttl, retention, time.Second))
-	assert.False(t, k.due("a", ttl, retention, time.Second+retention/keepShare-1), "kept for the retention and a share more")
-	assert.True(t, k.due("a", ttl, retention, time.Second+retention/keepShare))
-	assert.True(t, k.due("b", ttl, retention, time.Second))
-	assert.True(t, k.due("b", retention, retention, time.Second), "a long grant needs it for longer")
+	for _, start := range []time.Duration{90 * time.Second, redlock.GoClock().Now()} {
+		assert.True(t, k.due("a", ttl, retention, start))
+		assert.False(t, k.due("a", ttl, retention, start+retention/keepShare-time.Minute), "kept for the retention and a share more")
+		assert.True(t, k.due("a", ttl, retention, start+retention/keepShare))
+		assert.True(t, k.due("b", ttl, retention, start))
+		assert.True(t, k.due("b", retention, retention, start), "a long grant needs it for longer")
+	}
 }
 
 // Keys that come back are remembered, however many there are, up to a bound.
@@ -78,7 +80,7 @@ func TestCountersThatAreKeptAreRemembered(t *testing.T) {
 		}
 		return n
 	}
-	const many = 2 * maxKept // half of the places
+	const many = 4 * maxKept // half of the places
 	for range 8 {
 		forgotten(many)
 	}
