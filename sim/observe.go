@@ -293,7 +293,7 @@ func (o *observation) fault(d Deed, count bool) {
 func (o *observation) leave(f *Fault, striking bool) {
 	w := o.world
 	each(f.Node, w.cfg.Nodes, func(i int) {
-		if f.Client == none || f.Verb == Expire || f.Verb == Reset {
+		if f.Client == none || f.Verb == Expire || f.Verb == Reset || f.Verb == Idle {
 			before := w.judge.beyond
 			w.judge.beyond = ""
 			w.leaving(f, w.nodes[i].kind)
@@ -340,7 +340,7 @@ func (w *world) leaving(f *Fault, k Kind) {
 		w.beyond(kind.byWallClock && (f.PPM > w.cfg.DriftPPM/2 || f.PPM < -w.cfg.DriftPPM/2), "a clock drifts by more than the allowance")
 	case Failover:
 		w.beyond(true, "a node fails over to a server that lags")
-	case Reset:
+	case Reset, Idle:
 		w.beyond(k == SessionLock, "a connection breaks, and a session lock with it")
 	case Expire:
 		w.beyond(k == SessionLock || k == EphemeralNode, "a server ends a session, and a grant with it")

@@ -62,6 +62,14 @@ func TestJudge(t *testing.T) {
 			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s reset c1-n3"},
 			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
 		}, UnsafeUnfenced, Exclusion},
+		"two holders after an idle connection was dropped": {[]Deed{
+			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s idle c1-n3 by 50ms for 600ms"},
+			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
+		}, UnsafeUnfenced, Exclusion},
+		"two holders after an idle connection was dropped that carries no locks": {[]Deed{
+			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s idle c1-n1 by 50ms for 600ms"},
+			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
+		}, Violated, Exclusion},
 		"two holders after connections broke that carry no locks": {[]Deed{
 			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s reset c1-n1"},
 			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
