@@ -15,6 +15,14 @@ func at(ms int, kind DeedKind, client int, lease, token uint64, until int) Deed 
 		Until: time.Duration(until) * time.Millisecond}
 }
 
+// twoHoldersAfter is a history of two holders at one time, after a fault.
+func twoHoldersAfter(fault string) []Deed {
+	return []Deed{
+		at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: fault},
+		at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
+	}
+}
+
 // A history of real programs is judged by the checkers of the simulator.
 func TestJudge(t *testing.T) {
 	turns := []Deed{
@@ -51,29 +59,14 @@ func TestJudge(t *testing.T) {
 		"a stale write that is refused": {append(turns[:len(turns):len(turns)],
 			Deed{At: 70 * time.Millisecond, Kind: Arrives, Client: 1, Key: "k", Lease: 2, Token: 101, Fenced: true},
 			Deed{At: 80 * time.Millisecond, Kind: Arrives, Client: 0, Key: "k", Lease: 1, Token: 100}), UnsafeUnfenced, 0},
-		"a loss":     {append(turns[:len(turns):len(turns)], at(100, Asks, 0, 3, 0, 0), at(110, Takes, 0, 3, 103, 200), at(150, Loses, 0, 3, 0, 0)), Unavailable, 0},
-		"a leftover": {append(turns[:len(turns):len(turns)], Deed{At: time.Second, Kind: Remains, Key: "k", Text: "n1 keeps k"}), Violated, Leftovers},
-		"starving":   {append(turns[:len(turns):len(turns)], Deed{At: time.Second, Kind: Starves, Key: "k", Text: "c1 starves"}), Violated, Liveness},
-		"two holders after a flush": {[]Deed{
-			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s flush n1"},
-			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
-		}, UnsafeUnfenced, Exclusion},
-		"two holders after connections broke": {[]Deed{
-			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s reset c1-n3"},
-			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
-		}, UnsafeUnfenced, Exclusion},
-		"two holders after an idle connection was dropped": {[]Deed{
-			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s idle c1-n3 by 50ms for 600ms"},
-			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
-		}, UnsafeUnfenced, Exclusion},
-		"two holders after an idle connection was dropped that carries no locks": {[]Deed{
-			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s idle c1-n1 by 50ms for 600ms"},
-			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
-		}, Violated, Exclusion},
-		"two holders after connections broke that carry no locks": {[]Deed{
-			at(0, Asks, 0, 1, 0, 0), at(10, Takes, 0, 1, 100, 1000), {At: 15 * time.Millisecond, Kind: Strikes, Fault: "at 0s reset c1-n1"},
-			at(20, Asks, 1, 2, 0, 0), at(30, Takes, 1, 2, 101, 1030),
-		}, Violated, Exclusion},
+		"a loss":                              {append(turns[:len(turns):len(turns)], at(100, Asks, 0, 3, 0, 0), at(110, Takes, 0, 3, 103, 200), at(150, Loses, 0, 3, 0, 0)), Unavailable, 0},
+		"a leftover":                          {append(turns[:len(turns):len(turns)], Deed{At: time.Second, Kind: Remains, Key: "k", Text: "n1 keeps k"}), Violated, Leftovers},
+		"starving":                            {append(turns[:len(turns):len(turns)], Deed{At: time.Second, Kind: Starves, Key: "k", Text: "c1 starves"}), Violated, Liveness},
+		"two holders after a flush":           {twoHoldersAfter("at 0s flush n1"), UnsafeUnfenced, Exclusion},
+		"two holders after connections broke": {twoHoldersAfter("at 0s reset c1-n3"), UnsafeUnfenced, Exclusion},
+		"two holders after an idle connection was dropped":                       {twoHoldersAfter("at 0s idle c1-n3 by 50ms for 600ms"), UnsafeUnfenced, Exclusion},
+		"two holders after an idle connection was dropped that carries no locks": {twoHoldersAfter("at 0s idle c1-n1 by 50ms for 600ms"), Violated, Exclusion},
+		"two holders after connections broke that carry no locks":                {twoHoldersAfter("at 0s reset c1-n1"), Violated, Exclusion},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kinds := []Kind{TTLServer, TTLServer, SessionLock}

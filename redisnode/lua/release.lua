@@ -1,6 +1,6 @@
--- ARGV: 2 owner, or '~' and a waiter who gives its place up, 3 tombstone_ms ('' for none), 4 what the channels of waiters
--- begin with, 5 whether to call the waiter ('1' or ''), 6 the
--- owner in parts
+-- ARGV: 2 owner, or '~' and a waiter who gives its place up, 3 tombstone_ms (''
+-- for none), 4 what the channels of waiters begin with, 5 whether to call the
+-- waiter ('1' or ''), 6 the owner in parts
 --
 -- The order matters when memory is short: a script that has begun to write may
 -- go on, so the lock is freed even where a lone tombstone would be refused.
@@ -40,7 +40,7 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
   if not freed then
     redis.call('DEL', KEYS[1])
   end
-elseif type(value) == 'string' and string.byte(ARGV[2]) == 126 then -- '~': a waiter who is gone
+elseif type(value) == 'string' and string.find(ARGV[2], '^~%x+$') then
   local rest, places = string.gsub(value, '|[^|]*;' .. string.sub(ARGV[2], 2), '')
   if places > 0 then
     redis.call('SET', KEYS[1], rest, 'KEEPTTL')
