@@ -131,16 +131,13 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 // readNative reads what became of a native call, and says how it must be made
 // again if that was not all. A grant waits for the server's clock.
 func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
-	result, err := readNative(to.reader, w.call.Op, w.as)
+	result, err := readNative(to.reader, w.call.Op)
 	if err != nil {
 		return native, err
 	}
 	switch result {
 	case taken:
 		return byDigest, nil
-	case present:
-		to.kept.present.Store(true)
-		return toSettle, nil
 	case unfit:
 		return toSettle, nil
 	case unusable:

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
@@ -92,9 +91,6 @@ func defaultName(client redis.UniversalClient, opts Options) string {
 func validate(client redis.UniversalClient, opts Options) error {
 	if strings.Contains(opts.Prefix, "{") {
 		return errors.New("the Prefix must not contain '{': it would decide on the keys' cluster slot")
-	}
-	if opts.FenceRetention != 0 && opts.FenceRetention <= redlock.HintHorizon {
-		return fmt.Errorf("FenceRetention must be longer than %v (redlock.HintHorizon), not %v", redlock.HintHorizon, opts.FenceRetention)
 	}
 	if opts.TombstoneRetention < 0 {
 		return fmt.Errorf("TombstoneRetention must not be negative, is %v", opts.TombstoneRetention)

@@ -186,18 +186,17 @@ func TestInvalidOptions(t *testing.T) {
 		opts   redisnode.Options
 		want   string
 	}{
-		"nothing":         {nil, redisnode.Options{}, "neither a client nor Options.Addr"},
-		"url":             {nil, redisnode.Options{Addr: "redis://me:hunter2@host:6379"}, "not a URL"},
-		"credentials":     {nil, redisnode.Options{Addr: "me:hunter2@host:6379"}, "not a URL"},
-		"network":         {nil, redisnode.Options{Addr: "h:1", Network: "udp"}, "tcp or unix"},
-		"db":              {nil, redisnode.Options{Addr: "h:1", DB: -1}, "DB"},
-		"prefix":          {nil, redisnode.Options{Addr: "h:1", Prefix: "{x}"}, "slot"},
-		"fence retention": {nil, redisnode.Options{Addr: "h:1", FenceRetention: redlock.HintHorizon}, "FenceRetention"},
-		"tombstone":       {nil, redisnode.Options{Addr: "h:1", TombstoneRetention: -1}, "TombstoneRetention"},
-		"both":            {c, redisnode.Options{Addr: "h:1"}, "cannot change the one given"},
-		"ring":            {ring, redisnode.Options{}, "redis.Ring"},
-		"nil client":      {(*redis.Client)(nil), redisnode.Options{}, "nil pointer"},
-		"nil cluster":     {(*redis.ClusterClient)(nil), redisnode.Options{}, "nil pointer"},
+		"nothing":     {nil, redisnode.Options{}, "neither a client nor Options.Addr"},
+		"url":         {nil, redisnode.Options{Addr: "redis://me:hunter2@host:6379"}, "not a URL"},
+		"credentials": {nil, redisnode.Options{Addr: "me:hunter2@host:6379"}, "not a URL"},
+		"network":     {nil, redisnode.Options{Addr: "h:1", Network: "udp"}, "tcp or unix"},
+		"db":          {nil, redisnode.Options{Addr: "h:1", DB: -1}, "DB"},
+		"prefix":      {nil, redisnode.Options{Addr: "h:1", Prefix: "{x}"}, "slot"},
+		"tombstone":   {nil, redisnode.Options{Addr: "h:1", TombstoneRetention: -1}, "TombstoneRetention"},
+		"both":        {c, redisnode.Options{Addr: "h:1"}, "cannot change the one given"},
+		"ring":        {ring, redisnode.Options{}, "redis.Ring"},
+		"nil client":  {(*redis.Client)(nil), redisnode.Options{}, "nil pointer"},
+		"nil cluster": {(*redis.ClusterClient)(nil), redisnode.Options{}, "nil pointer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := redisnode.New(tc.client, tc.opts)

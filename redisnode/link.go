@@ -27,7 +27,6 @@ type link struct {
 	sealed  bool        // no request of the connection before this one is handled any more
 	channel string      // on which waiters can be called; empty if they cannot be
 	native  atomic.Bool // acquires may be made without a script
-	kept    *kept
 }
 
 func (l *link) close() {
@@ -54,7 +53,7 @@ func (s *stream) dial() (*link, error) {
 
 	ctx, cancel := s.clock.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
-	l := &link{client: redis.NewClient(&opts), mode: modeFast, kept: newKept()}
+	l := &link{client: redis.NewClient(&opts), mode: modeFast}
 	l.conn = l.client.Conn()
 	err := s.handshake(ctx, l)
 	if err == nil {

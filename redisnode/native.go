@@ -14,23 +14,19 @@ import (
 	"github.com/quorumlock/redlock"
 )
 
-// A native acquire is two plain commands, for a key that is most likely free, and
-// a third now and then; a native release is one:
+// A native acquire is two plain commands, for a key that is most likely free; a native
+// release is one:
 //
 //	RESTORE lock ttl {hint, a, b, c}   grants if the key is free
-//	ZADD fence GT CH hint f            raises the counter to the hint
-//	PEXPIRE fence retention            unless that was done lately
+//	ZADD fences GT CH hint counter     raises the counter to the hint
 //
 //	SREM lock hint a b c               frees the key if it is the owner's
 //
 // They cost the server a third of what the scripts do. RESTORE makes a set of a
 // few integers, with its expiry, unless the key exists; and a set whose last
-// member goes is gone. So the owner is written as three integers. For a key that
-// nobody has locked before, RESTORE makes the counter too, in place of the other two:
+// member goes is gone. So the owner is written as three integers.
 //
-//	RESTORE fence retention {f: hint}
-//
-// Nothing makes one of these, and others may come in between. They find the key
+// Nothing makes one of the two, and others may come in between. They find the key
 // held, so no other fence is given out, unless the grant is over by then:
 // - because it has expired. The vote comes after that, later than the TTL from when
 // it was asked for, so no lease can be won with it any more.
@@ -38,9 +34,9 @@ import (
 // connection, or on a new one after this one was killed: then there is no vote.
 //
 // The hint is the fence if the counter was below it, which is the rule, since
-// hints are the time; else the script has to settle it, and so it has to if there
-// was a counter where none was expected. An attempt that is refused raises the
-// counter all the same, which is harmless: attempts that fail only raise counters.
+// hints are the time; else the script has to settle it. An attempt that is refused
+// raises the counter all the same, which is harmless: attempts that fail only raise
+// counters.
 
 // isNative says that a call can be made so, if the server's clock shows about now,
 // in microseconds. An owner that may have released before must be looked up, and
@@ -152,22 +148,6 @@ func appendDump(b []byte, fence uint64, p parts) []byte {
 	return appendFooter(b, start, version)
 }
 
-// appendCounterDump writes what DUMP would give for a counter: the type, the sorted
-// set of one member as a list of two, a text and an integer, each with its length
-// behind it, and the footer.
-func appendCounterDump(b []byte, counter uint64) []byte {
-	const sortedSetAsList, size, version, entries = 17, 20, 10, 2
-	const text1, integer64, end = 0x81, 0xf4, 0xff
-	start := len(b)
-	b = append(b, sortedSetAsList, size)
-	b = binary.LittleEndian.AppendUint32(b, size)
-	b = binary.LittleEndian.AppendUint16(b, entries)
-	b = append(b, text1, 'f', 2, integer64)
-	b = binary.LittleEndian.AppendUint64(b, counter)
-	b = append(b, 9, end)
-	return appendFooter(b, start, version)
-}
-
 // appendFooter ends a dump. Redis's checksum begins with zero and inverts nothing.
 func appendFooter(b []byte, start int, version uint16) []byte {
 	b = binary.LittleEndian.AppendUint16(b, version)
@@ -176,9 +156,9 @@ func appendFooter(b []byte, start int, version uint16) []byte {
 
 // appendNative writes a call that is native, unless its owner has no parts. The work
 // is done once for all nodes that it goes to.
-func (n *Node) appendNative(b []byte, call *redlock.Call, as counting) (_ []byte, ok bool) {
+func (n *Node) appendNative(b []byte, call *redlock.Call) (_ []byte, ok bool) {
 	if call.Scratch == nil {
-		return n.encodeNative(b, call, as)
+		return n.encodeNative(b, call)
 	}
 	call.Scratch.Lock()
 	defer call.Scratch.Unlock()
@@ -187,10 +167,10 @@ func (n *Node) appendNative(b []byte, call *redlock.Call, as counting) (_ []byte
 		last = new(encoding)
 		call.Scratch.Kept = last
 	}
-	of := encodingOf{call.Op, call.Key, call.Owner, call.Hint, call.TTL, n.prefix, n.fence, as}
+	of := encodingOf{call.Op, call.Key, call.Owner, call.Hint, call.TTL, n.prefix}
 	if last.of != of {
 		last.of = of
-		last.text, last.ok = n.encodeNative(last.text[:0], call, as)
+		last.text, last.ok = n.encodeNative(last.text[:0], call)
 	}
 	return append(b, last.text...), last.ok
 }
@@ -209,11 +189,9 @@ type encodingOf struct {
 	hint       uint64
 	ttl        time.Duration
 	prefix     string
-	retention  int64
-	as         counting
 }
 
-func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) (_ []byte, ok bool) {
+func (n *Node) encodeNative(b []byte, call *redlock.Call) (_ []byte, ok bool) {
 	p, ok := split(call.Owner)
 	if !ok {
 		return b, false
@@ -234,25 +212,12 @@ func (n *Node) encodeNative(b []byte, call *redlock.Call, as counting) (_ []byte
 	var buf [64]byte
 	b = appendBulk(b, appendDump(buf[:0], call.Hint, p))
 
-	retention := uint64(max(n.fence, 2*ttl))
-	retention += retention / keepShare
-	if as == create {
-		b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
-		b = n.appendKey(b, call.Key, fenceSuffix, "")
-		b = appendNumber(b, retention)
-		return appendBulk(b, appendCounterDump(buf[:0], call.Hint)), true
-	}
+	at := counterOf(tagOf(call.Key))
 	b = append(b, "*6\r\n$4\r\nZADD\r\n"...)
-	b = n.appendKey(b, call.Key, fenceSuffix, "")
+	b = n.appendFences(b, at)
 	b = append(b, "$2\r\nGT\r\n$2\r\nCH\r\n"...)
 	b = appendNumber(b, call.Hint)
-	b = append(b, "$1\r\nf\r\n"...)
-	if as == raise {
-		return b, true
-	}
-	b = append(b, "*3\r\n$7\r\nPEXPIRE\r\n"...)
-	b = n.appendKey(b, call.Key, fenceSuffix, "")
-	return appendNumber(b, retention), true
+	return appendNumber(b, uint64(at.member)), true
 }
 
 // outcome is what became of a native call.
@@ -262,12 +227,11 @@ const (
 	done     outcome = iota
 	taken            // the key is held, or is not what it should be: the script finds out
 	unfit            // it is granted, but the counter was not below the fence
-	present          // it is granted, but there is a counter, or cannot be one made so
 	unusable         // the server does not take such calls, and did nothing
 )
 
 // readNative reads what became of a native call.
-func readNative(r *bufio.Reader, op redlock.Op, as counting) (outcome, error) {
+func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 	if op == redlock.OpRelease {
 		_, err := readNumber(r, ':')
 		if _, replied := err.(replyError); replied {
@@ -286,26 +250,12 @@ func readNative(r *bufio.Reader, op redlock.Op, as counting) (outcome, error) {
 	case refused:
 		result = unusable // it granted nothing, but may not know the format
 	}
-	if as == create {
-		created, err := readRestored(r)
-		if result == done && created != restored {
-			result = present
-		}
-		return result, err
-	}
 	raised, err := readNumber(r, ':')
 	if _, replied := err.(replyError); err != nil && !replied {
 		return done, err
 	}
 	if result == done && (err != nil || raised != 1) {
 		result = unfit
-	}
-	if as == raiseAndKeep {
-		if _, err = readNumber(r, ':'); err != nil {
-			if _, replied := err.(replyError); !replied {
-				return done, err
-			}
-		}
 	}
 	return result, nil
 }

@@ -1,7 +1,6 @@
 package redisnode
 
 import (
-	"strconv"
 	"testing"
 	"time"
 
@@ -54,67 +53,6 @@ func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
 	assert.True(t, d.far())
 }
 
-// A counter is kept for no less than the retention after its latest acquire,
-// although the server is told of it only now and then.
-func TestCountersAreKeptAnewInTime(t *testing.T) {
-	k := newKept()
-	const retention, ttl = 8 * time.Hour, time.Minute
-	for _, start := range []time.Duration{90 * time.Second, redlock.GoClock().Now()} {
-		assert.True(t, k.due("a", ttl, retention, start))
-		assert.False(t, k.due("a", ttl, retention, start+retention/keepShare-time.Minute), "kept for the retention and a share more")
-		assert.True(t, k.due("a", ttl, retention, start+retention/keepShare))
-		assert.True(t, k.due("b", ttl, retention, start))
-		assert.True(t, k.due("b", retention, retention, start), "a long grant needs it for longer")
-	}
-}
-
-// Keys that come back are remembered, however many there are, up to a bound.
-func TestCountersThatAreKeptAreRemembered(t *testing.T) {
-	k := newKept()
-	const retention, ttl = 8 * time.Hour, time.Minute
-	forgotten := func(keys int) (n int) {
-		for i := range keys {
-			if k.due(strconv.Itoa(i), ttl, retention, time.Second) {
-				n++
-			}
-		}
-		return n
-	}
-	const many = 4 * maxKept // half of the places
-	for range 8 {
-		forgotten(many)
-	}
-	assert.Less(t, forgotten(many), many/10)
-	assert.Len(t, k.sets, maxKept)
-	forgotten(16 * many)
-	assert.Greater(t, forgotten(16*many), many, "its memory is bounded")
-	assert.Len(t, k.sets, maxKept)
-}
-
-// Whether keys that are not remembered are new is guessed by those before.
-func TestGuessesOfNewKeys(t *testing.T) {
-	k := newKept()
-	guesses := func(keys int) (n int) {
-		for range keys {
-			if k.isNew() {
-				n++
-			}
-		}
-		return n
-	}
-	assert.Zero(t, guesses(minPatience))
-	assert.Equal(t, 1000, guesses(1000))
-	for range 20 {
-		k.present.Store(true)
-		assert.Zero(t, guesses(minPatience), "not at once again")
-	}
-	assert.Zero(t, guesses(maxPatience-minPatience), "the longer, the more mistakes there were")
-	assert.Equal(t, 1, guesses(1))
-	guesses(20 * minPatience)
-	k.present.Store(true)
-	assert.Equal(t, minPatience, guesses(3*minPatience), "mistakes are forgotten")
-}
-
 // What a lock and its release take to be written to five nodes.
 func BenchmarkNativeEncoding(b *testing.B) {
 	n := New(nil, Options{Addr: "127.0.0.1:6379"})
@@ -130,10 +68,10 @@ func BenchmarkNativeEncoding(b *testing.B) {
 				release.Hint++
 				buf = buf[:0]
 				for range 5 {
-					buf, _ = n.appendNative(buf, &acquire, create)
+					buf, _ = n.appendNative(buf, &acquire)
 				}
 				for range 5 {
-					buf, _ = n.appendNative(buf, &release, create)
+					buf, _ = n.appendNative(buf, &release)
 				}
 			}
 		})

@@ -15,7 +15,6 @@ import (
 
 const (
 	defaultPrefix             = "redlock:"
-	defaultFenceRetention     = 7 * 24 * time.Hour
 	defaultTombstoneRetention = time.Minute
 )
 
@@ -48,12 +47,6 @@ type Options struct {
 	// hold one lock after a crash.
 	Durable bool
 
-	// FenceRetention is how long the counter of an idle key is kept; 7 days by
-	// default. It must be longer than redlock.HintHorizon, or else a counter that
-	// a client with a fast clock drove ahead would be forgotten before the
-	// clocks of the others have passed it, and tokens would go back.
-	FenceRetention time.Duration
-
 	// TombstoneRetention is how long the node remembers that an owner released;
 	// 1 minute by default. A request that spends longer on its way may lock the
 	// key for nobody until its TTL ends.
@@ -80,7 +73,6 @@ type Node struct {
 	prefix    string
 	wakes     string // what the channels begin with on which waiters are called
 	durable   bool
-	fence     int64 // retention, in milliseconds
 	tombstone int64 // retention, in milliseconds
 	clock     redlock.Clock
 	identity  identity
@@ -111,7 +103,6 @@ func New(client redis.UniversalClient, opts Options) *Node {
 		own:       client == nil,
 		prefix:    orDefault(opts.Prefix, defaultPrefix),
 		durable:   opts.Durable,
-		fence:     milliseconds(orDefault(opts.FenceRetention, defaultFenceRetention)),
 		tombstone: milliseconds(orDefault(opts.TombstoneRetention, defaultTombstoneRetention)),
 		clock:     opts.Clock,
 	}
@@ -172,7 +163,7 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 		return redlock.Vote{}, n.explain("acquire", errTTL)
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
-		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), n.fence, "1", "", "", inParts(req.Owner))
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), "1", "", "", inParts(req.Owner))
 }
 
 // Confirm implements redlock.Node.
@@ -180,7 +171,7 @@ func (n *Node) Confirm(ctx context.Context, req redlock.ConfirmRequest) (redlock
 	if req.Token > redlock.MaxFence {
 		return redlock.Vote{}, n.explain("confirm", errToken)
 	}
-	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token, n.fence, inParts(req.Owner))
+	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token, inParts(req.Owner))
 }
 
 // Extend implements redlock.Node.
@@ -188,7 +179,7 @@ func (n *Node) Extend(ctx context.Context, req redlock.ExtendRequest) (redlock.V
 	if req.TTL <= 0 {
 		return redlock.Vote{}, n.explain("extend", errTTL)
 	}
-	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), n.fence, inParts(req.Owner))
+	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), inParts(req.Owner))
 }
 
 // Release implements redlock.Node.
@@ -211,7 +202,8 @@ func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, erro
 	if err := n.check(key, "none"); err != nil {
 		return redlock.NodeState{}, n.explain("inspect", err)
 	}
-	a, who, err := n.ask(ctx, inspectScript, newKeyNames(n.prefix, key).of(""))
+	names := newKeyNames(n.prefix, key)
+	a, who, err := n.ask(ctx, inspectScript, names.of(""), names.counter.member)
 	if err != nil {
 		return redlock.NodeState{}, n.explain("inspect", err)
 	}
@@ -227,13 +219,14 @@ func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, erro
 	}, nil
 }
 
-// vote runs a script that grants or refuses. All of them take the owner first.
+// vote runs a script that grants or refuses. All of them take the counter and the owner first.
 func (n *Node) vote(ctx context.Context, op string, s *script, key, owner string, args ...any) (redlock.Vote, error) {
 	if err := n.check(key, owner); err != nil {
 		return redlock.Vote{}, n.explain(op, err)
 	}
-	args = append([]any{owner}, args...)
-	a, who, err := n.ask(ctx, s, newKeyNames(n.prefix, key).of(owner), args...)
+	names := newKeyNames(n.prefix, key)
+	args = append([]any{names.counter.member, owner}, args...)
+	a, who, err := n.ask(ctx, s, names.of(owner), args...)
 	if err != nil {
 		return redlock.Vote{}, n.explain(op, err)
 	}

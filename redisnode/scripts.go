@@ -21,7 +21,7 @@ var (
 	confirmScript = loadScript("confirm", 6)
 	extendScript  = loadScript("extend", 6)
 	releaseScript = loadScript("release", 6)
-	inspectScript = loadScript("inspect", 1)
+	inspectScript = loadScript("inspect", 2)
 )
 
 // script is a script with its text, to be sent where the server lacks it.

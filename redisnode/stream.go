@@ -57,8 +57,7 @@ type waiting struct {
 	call *redlock.Call // its caller's again once it was told, which the reader does before it says so
 	sent time.Duration // local instant at which it was written, or first seen to wait for that
 	how  manner
-	as   counting // natively
-	size int32    // in bytes, as it was written
+	size int32 // in bytes, as it was written
 
 	timeout time.Duration // the call's
 }
@@ -277,11 +276,8 @@ func (s *stream) encode(to *link, now time.Duration) {
 		start := len(s.buf)
 		w.sent = now
 		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
-			if w.call.Op == redlock.OpAcquire {
-				w.as = to.kept.counting(w.call.Key, w.call.TTL, time.Duration(s.node.fence)*time.Millisecond, now)
-			}
 			var ok bool
-			if s.buf, ok = s.node.appendNative(s.buf, w.call, w.as); ok {
+			if s.buf, ok = s.node.appendNative(s.buf, w.call); ok {
 				timed = timed || w.call.Op == redlock.OpAcquire
 				w.how, w.size = native, int32(len(s.buf)-start)
 				continue

@@ -140,17 +140,20 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link, mo
 	}
 	b = appendNumber(b, uint64(keys))
 	b = n.appendKey(b, call.Key, "", "")
-	b = n.appendKey(b, call.Key, fenceSuffix, "")
+	at := counterOf(tagOf(call.Key))
+	b = n.appendFences(b, at)
 	if tombstone {
 		b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
 	}
 	b = appendBulk(b, mode)
+	if call.Op != redlock.OpRelease {
+		b = appendNumber(b, uint64(at.member))
+	}
 	b = appendBulk(b, call.Owner)
 	switch call.Op {
 	case redlock.OpAcquire:
 		b = appendNumber(b, uint64(milliseconds(call.TTL)))
 		b = appendNumber(b, min(call.Hint, redlock.MaxFence))
-		b = appendNumber(b, uint64(n.fence))
 		if how == toSettle {
 			b = appendBulk(b, "settle")
 		} else {
@@ -159,10 +162,8 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link, mo
 		b = appendPlace(b, call.Place, to.channel)
 	case redlock.OpConfirm:
 		b = appendNumber(appendNumber(b, call.Fence), call.Token)
-		b = appendNumber(b, uint64(n.fence))
 	case redlock.OpExtend:
 		b = appendNumber(appendNumber(b, call.Fence), uint64(milliseconds(call.TTL)))
-		b = appendNumber(b, uint64(n.fence))
 	case redlock.OpRelease:
 		if tombstone {
 			b = appendNumber(b, uint64(n.tombstone))

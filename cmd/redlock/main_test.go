@@ -192,7 +192,7 @@ func (c cluster) locks(t *testing.T) []string {
 		keys, err := client.Keys(context.Background(), "*").Result()
 		require.NoError(t, errors.Join(err, client.Close()))
 		for _, k := range keys {
-			if !strings.HasSuffix(k, ":fence") && !strings.Contains(k, ":released:") {
+			if !strings.HasSuffix(k, ":fences") && !strings.Contains(k, ":released:") {
 				locks = append(locks, k)
 			}
 		}

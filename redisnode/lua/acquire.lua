@@ -1,12 +1,12 @@
--- ARGV: 2 owner, 3 ttl_ms, 4 hint, 5 retention_ms, 6 whether the owner may have
--- released before ('1'), or not (''), or holds the lock by a native grant whose
--- fence was not above the counter ('settle'), 7 waiter, 8 the place that it wants in the queue
--- (or ''), 9 the owner in parts
-local owner, ttl_ms, retention_ms, waiter = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7]
+-- ARGV: 3 owner, 4 ttl_ms, 5 hint, 6 whether the owner may have released before
+-- ('1'), or not (''), or holds the lock by a native grant whose fence was not above
+-- the counter ('settle'), 7 waiter, 8 the place that it wants in the queue (or ''),
+-- 9 the owner in parts
+local owner, ttl_ms, waiter = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 read_lock()
 
 local function write_lock(fence, counter)
-  redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000)), 'PX', ARGV[3])
+  redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000)), 'PX', ARGV[4])
 end
 
 local settle = ARGV[6] == 'settle'
@@ -15,8 +15,7 @@ if is_of(owner, ARGV[9]) and not settle then
     write_lock(lock.fence, lock.counter)
   end
   local counter = read_counter()
-  -- In case it was evicted; and no shorter than the grant may ask for.
-  raise_counter(counter, math.max(ttl_ms, (lock_end() - clock()) / 1000), retention_ms)
+  raise_counter(counter) -- in case it was evicted
   return yes(lock.fence, counter)
 end
 
@@ -63,16 +62,16 @@ if ARGV[6] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then
   return no(0)
 end
 
-local fence = math.max(1, math.min(tonumber(ARGV[4]), clock() + horizon_us))
+local fence = math.max(1, math.min(tonumber(ARGV[5]), clock() + horizon_us))
 if lock and not settle then
   fence = math.max(fence, read_counter() + 1)
 end
-if not raise_counter(fence, ttl_ms, retention_ms) then
-  fence = tonumber(redis.call('ZSCORE', KEYS[2], 'f')) + 1
+if not raise_counter(fence) then
+  fence = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[2])) + 1
   if fence > max_fence then
     return redis.error_reply('FENCES the fences of this key are used up')
   end
-  raise_counter(fence, ttl_ms, retention_ms)
+  raise_counter(fence)
 end
 write_lock(fence, fence)
 return yes(fence, fence)

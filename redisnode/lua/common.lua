@@ -1,7 +1,8 @@
 -- Stands before every script, after the constants horizon_us and max_fence.
--- KEYS: 1 lock, 2 fence, 3 tombstone. ARGV[1] says what to tell of the server:
+-- KEYS: 1 lock, 2 fences, 3 tombstone. ARGV[1] says what to tell of the server:
 -- 'fast' for as little as can be, by as few commands; '' for its clock and what
 -- is left of a lock; 'may' for its identity too, if it lets us; 'must' or fail.
+-- ARGV[2] says which of the fences is the lock's (not to release, which needs none).
 --
 -- A lock is a string 'owner:fence:counter:until' with the PX of the grant, and
 -- behind it the queue, a '|since_us;hold_ms;channel;waiter' for each place. The
@@ -15,8 +16,8 @@
 -- attempt, with the same hint to the microsecond, was released here by mistake: the
 -- key stays locked then, and its owner cannot extend it.
 --
--- The fence key is a sorted set with one member, since ZADD GT raises a counter
--- and never lowers it, in one command and without a script.
+-- The fences are a sorted set of counters, since ZADD GT raises one and never lowers
+-- it, in one command and without a script. A lock shares its counter with others.
 --
 -- A queue may be long, and Lua takes its time for each character of a new string,
 -- and for what '.*' in a pattern goes over. So a queue is looked at where it stands,
@@ -117,18 +118,12 @@ local function read_counter()
   if lock and lock.counter > 0 then
     return known
   end
-  return math.max(tonumber(redis.call('ZSCORE', KEYS[2], 'f') or 0), known)
+  return math.max(tonumber(redis.call('ZSCORE', KEYS[2], ARGV[2]) or 0), known)
 end
 
--- Reports whether the counter was below that. It must outlive the grant that it
--- belongs to.
-local function raise_counter(counter, ttl_ms, retention_ms)
-  local raised = redis.call('ZADD', KEYS[2], 'GT', 'CH', text_of(counter), 'f') == 1
-  -- While one waiter follows another the key need not be kept anew each time.
-  if not (lock and lock.set_aside) or 2 * ttl_ms > retention_ms or now % 64 == 0 then
-    redis.call('PEXPIRE', KEYS[2], text_of(math.max(retention_ms, 2 * ttl_ms)))
-  end
-  return raised
+-- Reports whether the counter was below that.
+local function raise_counter(counter)
+  return redis.call('ZADD', KEYS[2], 'GT', 'CH', text_of(counter), ARGV[2]) == 1
 end
 
 -- What asks for the server's identity gets it in the end of the answer.
