@@ -15,7 +15,7 @@ func (s *stream) read(to *link) error {
 	var batch received
 	defer func() {
 		s.settle(&batch)
-		s.granted = batch.granted
+		s.untold = append(batch.acquired, batch.granted...)
 	}()
 	for {
 		if to.reader.Buffered() == 0 {
@@ -53,6 +53,7 @@ type received struct {
 	answered  int
 	bytes     int       // of their requests
 	again     []waiting // to be made again in another manner
+	acquired  []waiting // natively, and the counter is not known yet
 	granted   []waiting // natively, and not told yet
 }
 
@@ -71,7 +72,7 @@ func (s *stream) settle(b *received) {
 	flush := s.mayFlush()
 	s.mu.Unlock()
 	clear(b.again)
-	*b = received{again: b.again[:0], granted: b.granted}
+	*b = received{again: b.again[:0], acquired: b.acquired, granted: b.granted}
 	if flush {
 		s.flush()
 	}
@@ -94,6 +95,8 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 	var err error
 	next := w.how
 	switch w.how {
+	case counters:
+		err = s.readCounters(to, b)
 	case clock:
 		err = s.readClock(to.reader, w, b)
 	case native:
@@ -129,27 +132,61 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 }
 
 // readNative reads what became of a native call, and says how it must be made
-// again if that was not all. A grant waits for the server's clock.
+// again if that was not all. A grant waits for the counter and the server's clock.
 func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 	result, err := readNative(to.reader, w.call.Op)
 	if err != nil {
 		return native, err
 	}
-	switch result {
-	case taken:
-		return byDigest, nil
-	case unfit:
-		return toSettle, nil
-	case unusable:
+	if result == unusable {
 		to.native.Store(false)
-		return byDigest, nil
 	}
-	if w.call.Op == redlock.OpRelease {
+	switch {
+	case w.call.Op == redlock.OpAcquire:
+		if result != done {
+			w.how = byDigest // once its part of the next answer was read
+		}
+		b.acquired = append(b.acquired, w)
+	case result == done:
 		s.node.finish(w.call, answer{}, identified{}, nil)
-	} else {
-		b.granted = append(b.granted, w)
+	default:
+		return byDigest, nil
 	}
 	return native, nil
+}
+
+// readCounters reads of the counters of the latest native acquires.
+func (s *stream) readCounters(to *link, b *received) error {
+	unknown := false
+	err := readRaised(to.reader, len(b.acquired))
+	if _, unknown = err.(replyError); unknown {
+		to.native.Store(false)
+	} else if err != nil {
+		return err
+	}
+	for i := range b.acquired {
+		w := &b.acquired[i]
+		var instead uint64
+		if !unknown {
+			if instead, err = readCount(to.reader); err != nil {
+				// Those before it have gone on.
+				b.acquired = b.acquired[i:]
+				return err
+			}
+		}
+		switch {
+		case w.how == byDigest:
+			b.again = append(b.again, *w)
+		case unknown || instead != 0:
+			w.how, w.instead = toSettle, instead
+			b.again = append(b.again, *w)
+		default:
+			b.granted = append(b.granted, *w)
+		}
+	}
+	clear(b.acquired)
+	b.acquired = b.acquired[:0]
+	return nil
 }
 
 // readClock reads the server's clock and ends the calls that were granted before.

@@ -25,9 +25,9 @@
 //	redlock:{orders}                   "owner:fence:counter:end", and the queue of
 //	                                   those who wait; lasts for the TTL. "~waiter..."
 //	                                   while a freed key is set aside, some 60 ms
-//	redlock:{orders}:fence             the counter; lasts for FenceRetention after
-//	                                   its last use, or twice the TTL if longer
 //	redlock:{orders}:released:<owner>  a tombstone; lasts for TombstoneRetention
+//	redlock:fences                     the counters of all keys, half a megabyte; on a
+//	                                   cluster redlock:{<number>}:fences, for each slot
 //	redlock:wake:<client>              a channel, to call a client's waiters on
 //
 // A key may hold any bytes; '%' and '}' in it are written %25 and %7D. The braces
@@ -35,7 +35,10 @@
 // is left alone: a string counts as a lock held by somebody unknown, and any other
 // type is an error.
 //
-// A key in use takes about 300 bytes of the server's memory. A release leaves a
+// Counters are never forgotten: there are 65,536, and keys share them. So all programs
+// must use a server through the same kind of client, for a cluster or not.
+//
+// A key that is locked takes about 200 bytes of the server's memory. A release leaves a
 // tombstone of about 200 bytes for a minute where its acquire might come after it
 // otherwise: over pooled connections and through proxies, and where the user lacks
 // the right to client|kill, by which the node makes sure that its connection is
@@ -48,11 +51,11 @@
 // select for a database other than 0:
 //
 //	ACL SETUSER locks on >password ~redlock:* &redlock:* +hello +auth +info
-//	    +eval +evalsha +get +set +del +exists +pttl +pexpire +append +zadd +zscore
+//	    +eval +evalsha +get +set +del +exists +pttl +append +getrange +setrange
 //	    +time +publish
 //
-// With these in addition it is faster: +multi +exec +client|id +client|kill
-// +script|load +subscribe +unsubscribe. [Node.Probe] tells more with +config|get.
+// With these in addition it is faster: +restore +srem +smembers +bitfield +client|id
+// +client|kill +script|load +subscribe +unsubscribe. [Node.Probe] tells more with +config|get.
 //
 // TTLs run on the server's wall clock. If that is set forward, locks end early; if
 // it is set back, they last longer. Let it be slewed, not stepped. Every vote

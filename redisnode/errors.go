@@ -84,7 +84,7 @@ var explanations = []struct{ text, why string }{
 	{"NOPERM", "the user's ACL does not allow this (see the package documentation)"},
 	{"READONLY", "the server is a replica: a node must be a master"},
 	{"LOADING", "the server is still loading its data"},
-	{"CROSSSLOT", "the server, or a proxy before it, puts the keys of one lock into different slots"},
+	{"CROSSSLOT", "the server belongs to a cluster: give New a redis.ClusterClient"},
 	{"MOVED", "the server belongs to a cluster: give New a redis.ClusterClient"},
 	{"CLUSTERDOWN", "the cluster does not serve this key"},
 	{"MASTERDOWN", "the replica has lost its master"},

@@ -1,10 +1,8 @@
 package redisnode
 
-import "strconv"
-
-// CounterOf tells where a key's fences are counted with the default prefix: the name
-// of the sorted set and the member.
-func CounterOf(key string) (name, member string) {
-	names := newKeyNames(defaultPrefix, key)
-	return names.fences, strconv.Itoa(int(names.counter.member))
+// CounterOf tells where a node counts a key's fences: the name of the string, and the
+// place in it, in bytes.
+func (n *Node) CounterOf(key string) (name string, at int) {
+	names := n.namesOf(key)
+	return names.fences, names.at
 }

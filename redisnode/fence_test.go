@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
-	"github.com/quorumlock/redlock/redisnode"
 )
 
 // Lua prints numbers with 14 digits and fences have 16: a fence that goes through
@@ -70,7 +69,7 @@ func TestStandingFenceCounts(t *testing.T) {
 	onBoth(t, func(t *testing.T, addr string) {
 		n, c := node(t, addr), client(t, &redis.Options{Addr: addr})
 		fence := acquire(t, n, "k", 1).Fence
-		fences, _ := redisnode.CounterOf("k")
+		fences, _ := n.CounterOf("k")
 		require.NoError(t, c.Del(t.Context(), fences).Err())
 		again := acquire(t, n, "k", 1)
 		require.Equal(t, fence, again.Counter)

@@ -14,29 +14,35 @@ import (
 	"github.com/quorumlock/redlock"
 )
 
-// A native acquire is two plain commands, for a key that is most likely free; a native
+// A native acquire is a plain command, for a key that is most likely free, and a part
+// of a second one, which raises the counters of all those that leave together; a native
 // release is one:
 //
-//	RESTORE lock ttl {hint, a, b, c}   grants if the key is free
-//	ZADD fences GT CH hint counter     raises the counter to the hint
+//	RESTORE lock ttl {hint, a, b, c}          grants if the key is free
+//	BITFIELD fences OVERFLOW SAT
+//	    INCRBY u54 counter -hint              what the counter is above the hint, or 0
+//	    INCRBY u54 counter hint+1 ...         and as much above hint+1
 //
-//	SREM lock hint a b c               frees the key if it is the owner's
+//	SREM lock hint a b c                      frees the key if it is the owner's
 //
-// They cost the server a third of what the scripts do. RESTORE makes a set of a
+// They cost the server a quarter of what the scripts do. RESTORE makes a set of a
 // few integers, with its expiry, unless the key exists; and a set whose last
-// member goes is gone. So the owner is written as three integers.
+// member goes is gone. So the owner is written as three integers. A counter tells the
+// smallest fence that may be given next. The first sum ends at zero, so the two make
+// it hint+1 if the hint may be given, and else one more than it was; and the first says
+// which.
 //
-// Nothing makes one of the two, and others may come in between. They find the key
+// Nothing makes one of the two commands, and others may come in between. They find the key
 // held, so no other fence is given out, unless the grant is over by then:
 // - because it has expired. The vote comes after that, later than the TTL from when
 // it was asked for, so no lease can be won with it any more.
 // - because it was released, which its owner does behind all that, on the same
 // connection, or on a new one after this one was killed: then there is no vote.
 //
-// The hint is the fence if the counter was below it, which is the rule, since
-// hints are the time; else the script has to settle it. An attempt that is refused
-// raises the counter all the same, which is harmless: attempts that fail only raise
-// counters.
+// The hint is the fence if it may be given, which is the rule, since hints are the
+// time; else the fence is what the counter was, and a script writes it into the lock.
+// An attempt that is refused raises the counter all the same, which is harmless:
+// attempts that fail only raise counters.
 
 // isNative says that a call can be made so, if the server's clock shows about now,
 // in microseconds. An owner that may have released before must be looked up, and
@@ -154,11 +160,12 @@ func appendFooter(b []byte, start int, version uint16) []byte {
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native, unless its owner has no parts. The work
-// is done once for all nodes that it goes to.
-func (n *Node) appendNative(b []byte, call *redlock.Call) (_ []byte, ok bool) {
+// appendNative writes a call that is native, unless its owner has no parts, and to
+// counts what it adds to the command for the counters. The work is done once for all
+// nodes that it goes to.
+func (n *Node) appendNative(b, counts []byte, call *redlock.Call) (text, _ []byte, ok bool) {
 	if call.Scratch == nil {
-		return n.encodeNative(b, call)
+		return n.encodeNative(b, counts, call)
 	}
 	call.Scratch.Lock()
 	defer call.Scratch.Unlock()
@@ -170,16 +177,16 @@ func (n *Node) appendNative(b []byte, call *redlock.Call) (_ []byte, ok bool) {
 	of := encodingOf{call.Op, call.Key, call.Owner, call.Hint, call.TTL, n.prefix}
 	if last.of != of {
 		last.of = of
-		last.text, last.ok = n.encodeNative(last.text[:0], call)
+		last.text, last.counts, last.ok = n.encodeNative(last.text[:0], last.counts[:0], call)
 	}
-	return append(b, last.text...), last.ok
+	return append(b, last.text...), append(counts, last.counts...), last.ok
 }
 
 // encoding is a native call as it is written.
 type encoding struct {
-	of   encodingOf
-	text []byte
-	ok   bool
+	of           encodingOf
+	text, counts []byte
+	ok           bool
 }
 
 // encodingOf is all that an encoding depends on.
@@ -191,10 +198,10 @@ type encodingOf struct {
 	prefix     string
 }
 
-func (n *Node) encodeNative(b []byte, call *redlock.Call) (_ []byte, ok bool) {
+func (n *Node) encodeNative(b, counts []byte, call *redlock.Call) (text, _ []byte, ok bool) {
 	p, ok := split(call.Owner)
 	if !ok {
-		return b, false
+		return b, counts, false
 	}
 	if call.Op == redlock.OpRelease {
 		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
@@ -203,21 +210,39 @@ func (n *Node) encodeNative(b []byte, call *redlock.Call) (_ []byte, ok bool) {
 		for _, part := range p {
 			b = appendNumber(b, part)
 		}
-		return b, true
+		return b, counts, true
 	}
-	ttl := milliseconds(call.TTL)
 	b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
 	b = n.appendKey(b, call.Key, "", "")
-	b = appendNumber(b, uint64(ttl))
+	b = appendNumber(b, uint64(milliseconds(call.TTL)))
 	var buf [64]byte
 	b = appendBulk(b, appendDump(buf[:0], call.Hint, p))
+	return b, appendCounts(counts, counterOf(tagOf(call.Key)), call.Hint), true
+}
 
-	at := counterOf(tagOf(call.Key))
-	b = append(b, "*6\r\n$4\r\nZADD\r\n"...)
-	b = n.appendFences(b, at)
-	b = append(b, "$2\r\nGT\r\n$2\r\nCH\r\n"...)
-	b = appendNumber(b, call.Hint)
-	return appendNumber(b, uint64(at.member)), true
+// countWords is how many words appendCounts writes.
+const countWords = 8
+
+// appendCounts writes what raises a counter so that the hint is given, or the fence
+// that is next.
+func appendCounts(b []byte, c counter, hint uint64) []byte {
+	const bits, unused = 8 * counterBytes, 10
+	var buf [20]byte
+	place := strconv.AppendUint(buf[:0], uint64(c)*bits+unused, 10)
+	b = appendBulk(append(b, "$6\r\nINCRBY\r\n$3\r\nu54\r\n"...), place)
+	var digits [21]byte
+	b = appendBulk(b, strconv.AppendUint(append(digits[:0], '-'), hint, 10))
+	b = appendBulk(append(b, "$6\r\nINCRBY\r\n$3\r\nu54\r\n"...), place)
+	return appendNumber(b, hint+1)
+}
+
+// appendRaise writes the command that raises counters.
+func (n *Node) appendRaise(b, counts []byte, words int) []byte {
+	b = appendArray(b, 4+words)
+	b = append(b, "$8\r\nBITFIELD\r\n"...)
+	b = appendBulk(b, n.prefix+fences)
+	b = append(b, "$8\r\nOVERFLOW\r\n$3\r\nSAT\r\n"...)
+	return append(b, counts...)
 }
 
 // outcome is what became of a native call.
@@ -226,11 +251,10 @@ type outcome uint8
 const (
 	done     outcome = iota
 	taken            // the key is held, or is not what it should be: the script finds out
-	unfit            // it is granted, but the counter was not below the fence
 	unusable         // the server does not take such calls, and did nothing
 )
 
-// readNative reads what became of a native call.
+// readNative reads what became of a native call, but for the counter.
 func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 	if op == redlock.OpRelease {
 		_, err := readNumber(r, ':')
@@ -239,47 +263,38 @@ func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 		}
 		return done, err
 	}
-	granted, err := readRestored(r)
-	if err != nil {
-		return done, err
-	}
-	result := done
-	switch granted {
-	case busy:
-		result = taken
-	case refused:
-		result = unusable // it granted nothing, but may not know the format
-	}
-	raised, err := readNumber(r, ':')
-	if _, replied := err.(replyError); err != nil && !replied {
-		return done, err
-	}
-	if result == done && (err != nil || raised != 1) {
-		result = unfit
-	}
-	return result, nil
-}
-
-// restoring is the answer to RESTORE.
-type restoring uint8
-
-const (
-	restored restoring = iota
-	busy               // there is such a key
-	refused            // for another reason
-)
-
-func readRestored(r *bufio.Reader) (restoring, error) {
 	line, err := readLine(r)
 	switch {
 	case err != nil:
-		return refused, err
+		return done, err
 	case string(line) == "+OK":
-		return restored, nil
+		return done, nil
 	case bytes.HasPrefix(line, []byte("-BUSYKEY")):
-		return busy, nil
+		return taken, nil
 	case line[0] == '-':
-		return refused, nil
+		return unusable, nil // it granted nothing, but may not know the format
 	}
-	return refused, fmt.Errorf("%w: %.40q", errNotRedis, line)
+	return done, fmt.Errorf("%w: %.40q", errNotRedis, line)
+}
+
+// readRaised reads the beginning of an answer about so many counters.
+func readRaised(r *bufio.Reader, counters int) error {
+	n, err := readNumber(r, '*')
+	if err == nil && n != 2*int64(counters) {
+		err = errNotRedis
+	}
+	return err
+}
+
+// readCount reads what became of one: the fence to be given, if that is not the hint.
+func readCount(r *bufio.Reader) (instead uint64, err error) {
+	above, err := readNumber(r, ':')
+	if err != nil {
+		return 0, err
+	}
+	next, err := readNumber(r, ':')
+	if err != nil || above == 0 {
+		return 0, err
+	}
+	return uint64(next) - 1, nil
 }

@@ -62,16 +62,16 @@ func BenchmarkNativeEncoding(b *testing.B) {
 				TTL: 10 * time.Second, Hint: 1 << 50, Ordered: true, Scratch: scratch}
 			release := acquire
 			release.Op = redlock.OpRelease
-			var buf []byte
+			var buf, counts []byte
 			for b.Loop() {
 				acquire.Hint++
 				release.Hint++
-				buf = buf[:0]
+				buf, counts = buf[:0], counts[:0]
 				for range 5 {
-					buf, _ = n.appendNative(buf, &acquire)
+					buf, counts, _ = n.appendNative(buf, counts, &acquire)
 				}
 				for range 5 {
-					buf, _ = n.appendNative(buf, &release)
+					buf, counts, _ = n.appendNative(buf, counts, &release)
 				}
 			}
 		})

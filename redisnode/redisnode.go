@@ -73,6 +73,7 @@ type Node struct {
 	prefix    string
 	wakes     string // what the channels begin with on which waiters are called
 	durable   bool
+	cluster   bool  // the client is a cluster's
 	tombstone int64 // retention, in milliseconds
 	clock     redlock.Clock
 	identity  identity
@@ -134,7 +135,7 @@ func (n *Node) watch(proxied bool) {
 			c.AddHook(n.identity.dials)
 		}
 	case *redis.ClusterClient:
-		n.identity.shared = true
+		n.identity.shared, n.cluster = true, true
 	}
 }
 
@@ -187,7 +188,7 @@ func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	if err := n.check(req.Key, req.Owner); err != nil {
 		return n.explain("release", err)
 	}
-	names := newKeyNames(n.prefix, req.Key)
+	names := n.namesOf(req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
 		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", inParts(req.Owner)).Err()
 	})
@@ -202,8 +203,8 @@ func (n *Node) Inspect(ctx context.Context, key string) (redlock.NodeState, erro
 	if err := n.check(key, "none"); err != nil {
 		return redlock.NodeState{}, n.explain("inspect", err)
 	}
-	names := newKeyNames(n.prefix, key)
-	a, who, err := n.ask(ctx, inspectScript, names.of(""), names.counter.member)
+	names := n.namesOf(key)
+	a, who, err := n.ask(ctx, inspectScript, names.of(""), names.at)
 	if err != nil {
 		return redlock.NodeState{}, n.explain("inspect", err)
 	}
@@ -224,8 +225,8 @@ func (n *Node) vote(ctx context.Context, op string, s *script, key, owner string
 	if err := n.check(key, owner); err != nil {
 		return redlock.Vote{}, n.explain(op, err)
 	}
-	names := newKeyNames(n.prefix, key)
-	args = append([]any{names.counter.member, owner}, args...)
+	names := n.namesOf(key)
+	args = append([]any{names.at, owner}, args...)
 	a, who, err := n.ask(ctx, s, names.of(owner), args...)
 	if err != nil {
 		return redlock.Vote{}, n.explain(op, err)

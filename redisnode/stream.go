@@ -60,6 +60,7 @@ type waiting struct {
 	size int32 // in bytes, as it was written
 
 	timeout time.Duration // the call's
+	instead uint64        // to settle: the fence that it gets, if that is known
 }
 
 // manner is how a call is made.
@@ -71,6 +72,7 @@ const (
 	byDigest         // of the script
 	byText           // of the script, which the server lacks
 	toSettle         // after a native acquire whose fence was not above the counter
+	counters         // no call: raises those of the native acquires before it
 	clock            // no call: TIME, behind the native acquires of a batch
 )
 
@@ -100,12 +102,12 @@ type stream struct {
 	watched  bool // the timer is set
 	flushing bool // somebody is writing
 
-	queue   []waiting // submitted, and not written
-	sent    []waiting // written, and not taken by the reader
-	taken   []waiting // by the reader, which changes them for others only with mu held
-	next    int       // of those, the one to be answered next
-	granted []waiting // what a reader that is gone had not told
-	flying  int       // bytes written and not answered
+	queue  []waiting // submitted, and not written
+	sent   []waiting // written, and not taken by the reader
+	taken  []waiting // by the reader, which changes them for others only with mu held
+	next   int       // of those, the one to be answered next
+	untold []waiting // natively acquired, of a reader that is gone
+	flying int       // bytes written and not answered
 
 	link     *link         // nil while there is no connection
 	down     error         // why there is none, once that is known
@@ -115,8 +117,10 @@ type stream struct {
 	distance distance
 
 	// Of whoever writes.
-	batch []waiting
-	buf   []byte
+	batch  []waiting // taken from the queue
+	leaves []waiting // as they are written, with what is no call among them
+	buf    []byte
+	raises raises
 
 	ahead  atomic.Int64  // of the local clock, the server's when it was heard last, in nanoseconds
 	heard  atomic.Int64  // the local instant of that
@@ -248,7 +252,7 @@ func (s *stream) flush() {
 		s.mu.Lock()
 		broken := s.link != to
 		if !broken {
-			s.sent = append(s.sent, s.batch...)
+			s.sent = append(s.sent, s.leaves...)
 			s.flying += len(s.buf)
 			s.written, s.wrote = now, len(s.buf)
 		}
@@ -259,47 +263,93 @@ func (s *stream) flush() {
 			_ = to.raw.Close() // the reader tells
 		}
 		clear(s.batch)
+		clear(s.leaves)
 		if cap(s.buf) > 16*streamBuffer {
 			s.buf = nil
 		}
 	}
 }
 
+// raises are counters that are to be raised, by native acquires that are written.
+type raises struct {
+	words  int
+	counts []byte
+	lowest uint64 // of the hints
+}
+
 // encode writes the batch into the buffer. What is native does not tell the
 // server's clock, so it is asked for behind the last of them.
 func (s *stream) encode(to *link, now time.Duration) {
 	server := (now + time.Duration(s.ahead.Load())).Microseconds()
-	s.buf = s.buf[:0]
+	s.buf, s.leaves = s.buf[:0], s.leaves[:0]
 	timed := false
 	for i := range s.batch {
-		w := &s.batch[i]
-		start := len(s.buf)
+		w := s.batch[i]
 		w.sent = now
-		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
-			var ok bool
-			if s.buf, ok = s.node.appendNative(s.buf, w.call); ok {
-				timed = timed || w.call.Op == redlock.OpAcquire
-				w.how, w.size = native, int32(len(s.buf)-start)
-				continue
-			}
+		if w.how == undecided && to.native.Load() && isNative(w.call, server) && s.encodeNative(&w) {
+			timed = timed || w.call.Op == redlock.OpAcquire
+			continue
 		}
+		s.encodeRaises(now) // which comes before all else that acquired calls may be followed by
 		w.how = max(w.how, byDigest)
 		mode := to.mode
 		if mode == modeFast && now-time.Duration(s.heard.Load()) > clockAge {
 			mode = "" // have the clock told
 		}
-		s.buf = s.node.appendCall(s.buf, w.call, w.how, to, mode)
-		w.size = int32(len(s.buf) - start)
+		start := len(s.buf)
+		s.buf = s.node.appendCall(s.buf, &w, to, mode)
+		s.leave(&w, start)
 	}
+	s.encodeRaises(now)
 	if timed {
-		const ask = "*1\r\n$4\r\nTIME\r\n"
-		s.buf = append(s.buf, ask...)
-		s.batch = append(s.batch, waiting{call: clockCall, sent: now, how: clock, size: int32(len(ask)), timeout: clockCall.Timeout})
+		start := len(s.buf)
+		s.buf = append(s.buf, "*1\r\n$4\r\nTIME\r\n"...)
+		s.leave(&waiting{call: noCall, sent: now, how: clock, timeout: noCall.Timeout}, start)
 	}
 }
 
-// clockCall stands for a request for the server's clock.
-var clockCall = &redlock.Call{Timeout: overdueMin, Done: func(*redlock.Call) {}}
+// encodeNative writes a native call, unless that cannot be. A release comes behind the
+// raising of the counter for its acquire.
+func (s *stream) encodeNative(w *waiting) (ok bool) {
+	r := &s.raises
+	if w.call.Op == redlock.OpRelease && r.words > 0 && w.call.Hint >= r.lowest {
+		s.encodeRaises(w.sent)
+	}
+	start := len(s.buf)
+	if s.buf, r.counts, ok = s.node.appendNative(s.buf, r.counts, w.call); !ok {
+		return false
+	}
+	if w.call.Op == redlock.OpAcquire {
+		if r.words == 0 || w.call.Hint < r.lowest {
+			r.lowest = w.call.Hint
+		}
+		r.words += countWords
+	}
+	w.how = native
+	s.leave(w, start)
+	return true
+}
+
+// encodeRaises writes the command for the counters, if any are to be raised.
+func (s *stream) encodeRaises(now time.Duration) {
+	r := &s.raises
+	if r.words == 0 {
+		return
+	}
+	start := len(s.buf)
+	s.buf = s.node.appendRaise(s.buf, r.counts, r.words)
+	s.leave(&waiting{call: noCall, sent: now, how: counters, timeout: noCall.Timeout}, start)
+	r.words, r.counts = 0, r.counts[:0]
+}
+
+// leave notes what was written from start on.
+func (s *stream) leave(w *waiting, start int) {
+	w.size = int32(len(s.buf) - start)
+	s.leaves = append(s.leaves, *w)
+}
+
+// noCall stands for what the stream asks by itself.
+var noCall = &redlock.Call{Timeout: overdueMin, Done: func(*redlock.Call) {}}
 
 // close ends all calls with an error and waits for the goroutines.
 func (s *stream) close() {
@@ -364,8 +414,8 @@ func (s *stream) fail(err error) {
 	case s.overdue != nil:
 		err, s.overdue = s.overdue, nil
 	}
-	ended := slices.Concat(s.granted, s.taken[s.next:], s.sent, s.queue)
-	s.granted = nil
+	ended := slices.Concat(s.untold, s.taken[s.next:], s.sent, s.queue)
+	s.untold = nil
 	s.taken, s.sent, s.queue, s.next, s.flying = nil, nil, nil, 0, 0
 	s.link, s.down = nil, err
 	s.mu.Unlock()
@@ -374,7 +424,7 @@ func (s *stream) fail(err error) {
 
 func (s *stream) end(calls []waiting, err error) {
 	for _, w := range calls {
-		if w.how == clock {
+		if w.call == noCall {
 			continue
 		}
 		s.node.finish(w.call, answer{}, identified{}, err)

@@ -247,7 +247,7 @@ func TestPlainCommandsServeFreeKeys(t *testing.T) {
 	n := submitting{node(t, addr)}
 	c := client(t, &redis.Options{Addr: addr})
 	ctx := within(t, patience)
-	fences, member := redisnode.CounterOf("k")
+	fences, at := n.CounterOf("k")
 	var fence uint64
 	for i := range 10 {
 		hint := uint64(time.Now().UnixMicro())
@@ -258,13 +258,13 @@ func TestPlainCommandsServeFreeKeys(t *testing.T) {
 		require.Greater(t, vote.Fence, fence)
 		require.WithinDuration(t, time.Now(), vote.Clock, patience)
 		fence = vote.Fence
-		require.Equal(t, float64(fence), c.ZScore(ctx, fences, member).Val())
+		require.EqualValues(t, fence+1, c.BitField(ctx, fences, "GET", "u63", at*8+1).Val()[0])
 		_, err = n.call(ctx, redlock.Call{Op: redlock.OpRelease, Key: "k", Owner: chance(i), Hint: hint, Ordered: true})
 		require.NoError(t, err)
 		require.Zero(t, c.Exists(ctx, "redlock:{k}").Val())
 	}
 	stats := c.Info(ctx, "commandstats").Val()
-	for _, want := range []string{"restore:calls=10,", "zadd:calls=10,", "srem:calls=10,"} {
+	for _, want := range []string{"restore:calls=10,", "bitfield:calls=20,", "srem:calls=10,"} {
 		require.Contains(t, stats, "cmdstat_"+want)
 	}
 	for _, not := range []string{"multi", "evalsha", "eval", "pexpire"} {
@@ -279,16 +279,16 @@ func TestPlainCommandsFindACounterAhead(t *testing.T) {
 	n := submitting{node(t, addr)}
 	c := client(t, &redis.Options{Addr: addr})
 	ctx := within(t, patience)
-	ahead := float64(time.Now().Add(time.Hour).UnixMicro())
-	fences, member := redisnode.CounterOf("k")
-	c.ZAdd(ctx, fences, redis.Z{Score: ahead, Member: member})
+	ahead := uint64(time.Now().Add(time.Hour).UnixMicro())
+	fences, at := n.CounterOf("k")
+	c.BitField(ctx, fences, "SET", "u54", at*8+10, ahead)
 	for i := range 2 {
 		hint := uint64(time.Now().UnixMicro())
 		vote, err := n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: chance(i), TTL: time.Minute, Hint: hint, Ordered: true})
 		require.NoError(t, err)
 		require.True(t, vote.Granted)
-		require.Equal(t, uint64(ahead)+1+uint64(i), vote.Fence)
-		require.Equal(t, ahead+1+float64(i), c.ZScore(ctx, fences, member).Val())
+		require.Equal(t, ahead+uint64(i), vote.Fence)
+		require.EqualValues(t, vote.Fence+1, c.BitField(ctx, fences, "GET", "u63", at*8+1).Val()[0])
 		require.NoError(t, n.Release(ctx, redlock.ReleaseRequest{Key: "k", Owner: chance(i)}))
 	}
 }

@@ -125,7 +125,8 @@ func scriptOf(op redlock.Op) *script {
 }
 
 // appendCall writes a call as a script's.
-func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link, mode string) []byte {
+func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
+	call := w.call
 	s := scriptOf(call.Op)
 	tombstone := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease && !(call.Ordered && to.sealed)
 	keys := 2
@@ -133,7 +134,7 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link, mo
 		keys = 3
 	}
 	b = appendArray(b, 3+keys+s.arguments)
-	if how != byDigest {
+	if w.how == byText || w.how == toSettle {
 		b = appendBulk(appendBulk(b, "EVAL"), s.source)
 	} else {
 		b = appendBulk(appendBulk(b, "EVALSHA"), s.Hash())
@@ -141,23 +142,25 @@ func (n *Node) appendCall(b []byte, call *redlock.Call, how manner, to *link, mo
 	b = appendNumber(b, uint64(keys))
 	b = n.appendKey(b, call.Key, "", "")
 	at := counterOf(tagOf(call.Key))
-	b = n.appendFences(b, at)
+	b = appendBulk(b, n.fencesOf(at))
 	if tombstone {
 		b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
 	}
 	b = appendBulk(b, mode)
 	if call.Op != redlock.OpRelease {
-		b = appendNumber(b, uint64(at.member))
+		b = appendNumber(b, uint64(n.place(at)))
 	}
 	b = appendBulk(b, call.Owner)
 	switch call.Op {
 	case redlock.OpAcquire:
 		b = appendNumber(b, uint64(milliseconds(call.TTL)))
-		b = appendNumber(b, min(call.Hint, redlock.MaxFence))
-		if how == toSettle {
-			b = appendBulk(b, "settle")
-		} else {
-			b = appendBulk(b, flag(!call.Ordered || !to.sealed))
+		switch {
+		case w.instead != 0:
+			b = appendBulk(appendNumber(b, w.instead), "settle")
+		case w.how == toSettle:
+			b = appendBulk(appendNumber(b, call.Hint), "count")
+		default:
+			b = appendBulk(appendNumber(b, min(call.Hint, redlock.MaxFence)), flag(!call.Ordered || !to.sealed))
 		}
 		b = appendPlace(b, call.Place, to.channel)
 	case redlock.OpConfirm:

@@ -1,7 +1,7 @@
 -- ARGV: 3 owner, 4 ttl_ms, 5 hint, 6 whether the owner may have released before
--- ('1'), or not (''), or holds the lock by a native grant whose fence was not above
--- the counter ('settle'), 7 waiter, 8 the place that it wants in the queue (or ''),
--- 9 the owner in parts
+-- ('1'), or not (''), or holds the lock by a native grant whose fence is not above the
+-- counter and shall be this hint instead ('settle'), or shall be found ('count'),
+-- 7 waiter, 8 the place that it wants in the queue (or ''), 9 the owner in parts
 local owner, ttl_ms, waiter = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 read_lock()
 
@@ -9,7 +9,7 @@ local function write_lock(fence, counter)
   redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000)), 'PX', ARGV[4])
 end
 
-local settle = ARGV[6] == 'settle'
+local settle = ARGV[6] == 'settle' or ARGV[6] == 'count'
 if is_of(owner, ARGV[9]) and not settle then
   if lock_end() < clock() + ttl_ms * 1000 then
     write_lock(lock.fence, lock.counter)
@@ -62,16 +62,16 @@ if ARGV[6] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then
   return no(0)
 end
 
-local fence = math.max(1, math.min(tonumber(ARGV[5]), clock() + horizon_us))
-if lock and not settle then
-  fence = math.max(fence, read_counter() + 1)
-end
-if not raise_counter(fence) then
-  fence = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[2])) + 1
+local fence = math.max(1, tonumber(ARGV[5]))
+if not (lock and ARGV[6] == 'settle') then
+  fence = math.max(math.min(fence, clock() + horizon_us), next_fence())
+  if lock and not settle then
+    fence = math.max(fence, read_counter() + 1)
+  end
   if fence > max_fence then
     return redis.error_reply('FENCES the fences of this key are used up')
   end
-  raise_counter(fence)
+  set_next_fence(fence + 1)
 end
 write_lock(fence, fence)
 return yes(fence, fence)

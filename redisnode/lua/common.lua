@@ -2,7 +2,7 @@
 -- KEYS: 1 lock, 2 fences, 3 tombstone. ARGV[1] says what to tell of the server:
 -- 'fast' for as little as can be, by as few commands; '' for its clock and what
 -- is left of a lock; 'may' for its identity too, if it lets us; 'must' or fail.
--- ARGV[2] says which of the fences is the lock's (not to release, which needs none).
+-- ARGV[2] says where in the fences the lock's counter is (not to release, which needs none).
 --
 -- A lock is a string 'owner:fence:counter:until' with the PX of the grant, and
 -- behind it the queue, a '|since_us;hold_ms;channel;waiter' for each place. The
@@ -16,8 +16,10 @@
 -- attempt, with the same hint to the microsecond, was released here by mistake: the
 -- key stays locked then, and its owner cannot extend it.
 --
--- The fences are a sorted set of counters, since ZADD GT raises one and never lowers
--- it, in one command and without a script. A lock shares its counter with others.
+-- The fences are a string of counters, which native acquires raise by BITFIELD (see
+-- native.go). Each is 8 bytes, the highest first, and tells the smallest fence that may
+-- be given next. A lock shares its counter with others. Scripts go without BITFIELD,
+-- since embedded servers do.
 --
 -- A queue may be long, and Lua takes its time for each character of a new string,
 -- and for what '.*' in a pattern goes over. So a queue is looked at where it stands,
@@ -111,19 +113,38 @@ local function lock_end()
   return lock.until_us
 end
 
+local function next_fence()
+  local from = tonumber(ARGV[2])
+  local next, bytes = 0, {string.byte(redis.call('GETRANGE', KEYS[2], from, from + 7), 1, 8)}
+  for i = 2, #bytes do
+    next = next * 256 + bytes[i]
+  end
+  return next
+end
+
+local function set_next_fence(next)
+  local bytes = {}
+  for i = 8, 1, -1 do
+    local rest = math.floor(next / 256)
+    bytes[i], next = next - rest * 256, rest
+  end
+  redis.call('SETRANGE', KEYS[2], ARGV[2], string.char(unpack(bytes)))
+end
+
 -- The largest fence or token of the key. A lock knows it by itself, in case the
--- server evicted the counter.
+-- server evicted the counters.
 local function read_counter()
   local known = lock and math.max(lock.fence, lock.counter) or 0
   if lock and lock.counter > 0 then
     return known
   end
-  return math.max(tonumber(redis.call('ZSCORE', KEYS[2], ARGV[2]) or 0), known)
+  return math.max(next_fence() - 1, known)
 end
 
--- Reports whether the counter was below that.
 local function raise_counter(counter)
-  return redis.call('ZADD', KEYS[2], 'GT', 'CH', text_of(counter), ARGV[2]) == 1
+  if next_fence() <= counter then
+    set_next_fence(counter + 1)
+  end
 end
 
 -- What asks for the server's identity gets it in the end of the answer.
