@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -266,7 +265,7 @@ func (n *Node) check(key, owner string) error {
 		return errKeyLength
 	case owner == "":
 		return errors.New("the owner is empty")
-	case strings.ContainsAny(owner, "~:|,"):
+	case isReserved(owner):
 		return fmt.Errorf("the owner %.40q has a character that an id cannot have", owner)
 	}
 	return nil

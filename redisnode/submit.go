@@ -99,6 +99,17 @@ func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
 	call.Done(call)
 }
 
+// isReserved finds what owners cannot have, as it has a meaning in a lock's value.
+func isReserved(owner string) bool {
+	for i := range len(owner) {
+		switch owner[i] {
+		case '~', ':', '|', ',':
+			return true
+		}
+	}
+	return false
+}
+
 func isWaiter(id string) bool {
 	_, err := hex.DecodeString(id)
 	return err == nil && len(id) == redlock.WaiterLength
