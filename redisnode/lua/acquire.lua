@@ -64,14 +64,14 @@ end
 
 local fence = math.max(1, tonumber(ARGV[5]))
 if not (lock and ARGV[6] == 'settle') then
-  fence = math.max(math.min(fence, clock() + horizon_us), next_fence())
+  fence = math.min(fence, clock() + horizon_us)
   if lock and not settle then
-    fence = math.max(fence, read_counter() + 1)
+    fence = math.max(fence, math.max(lock.fence, lock.counter) + 1) -- in case the counters were evicted
   end
-  if fence > max_fence then
-    return redis.error_reply('FENCES the fences of this key are used up')
-  end
-  set_next_fence(fence + 1)
+  fence = give_fence(fence)
+end
+if fence > max_fence then
+  return redis.error_reply('FENCES the fences of this key are used up')
 end
 write_lock(fence, fence)
 return yes(fence, fence)

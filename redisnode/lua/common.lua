@@ -16,10 +16,8 @@
 -- attempt, with the same hint to the microsecond, was released here by mistake: the
 -- key stays locked then, and its owner cannot extend it.
 --
--- The fences are a string of counters, which native acquires raise by BITFIELD (see
--- native.go). Each is 8 bytes, the highest first, and tells the smallest fence that may
--- be given next. A lock shares its counter with others. Scripts go without BITFIELD,
--- since embedded servers do.
+-- The fences are a string of counters. Each is 8 bytes, the highest first, and tells the
+-- smallest fence that may be given next. A lock shares its counter with others.
 --
 -- A queue may be long, and Lua takes its time for each character of a new string,
 -- and for what '.*' in a pattern goes over. So a queue is looked at where it stands,
@@ -139,6 +137,19 @@ local function read_counter()
     return known
   end
   return math.max(next_fence() - 1, known)
+end
+
+-- Gives the smallest fence that may be given, from that one on; see native.go for how.
+local function give_fence(fence)
+  local bit = text_of(ARGV[2] * 8 + 10)
+  local given = redis.pcall('BITFIELD', KEYS[2], 'OVERFLOW', 'SAT',
+    'INCRBY', 'u54', bit, text_of(-fence), 'INCRBY', 'u54', bit, text_of(fence + 1))
+  if not given.err then
+    return fence + given[1] -- exact, however large the sum is
+  end
+  local next = math.max(next_fence(), fence) -- as an embedded server may not know BITFIELD
+  set_next_fence(next + 1)
+  return next
 end
 
 local function raise_counter(counter)
