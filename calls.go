@@ -38,12 +38,13 @@ func newCallsPool(nodes int) *sync.Pool {
 	}}
 }
 
-// add takes in one request.
-func (c *calls) add(a *attempt, out *protocol.Output) {
+// add takes in one request. It counts as sent from now on, a moment before it leaves:
+// what follows from that errs to the safe side.
+func (c *calls) add(a *attempt, out *protocol.Output, now protocol.Instant) {
 	req := &out.Request
 	c.list = append(c.list, nodeCall{}) // in place: calls are large
 	call := &c.list[len(c.list)-1]
-	call.node, call.request = out.Node, req.ID
+	call.node, call.request, call.sent = out.Node, req.ID, now
 	call.Op, call.Key, call.Owner = Op(req.Op), a.key, a.owner
 	call.TTL, call.Hint, call.Fence, call.Token = req.TTL, req.Hint, req.Fence, req.Token
 	call.Timeout, call.Done, call.Scratch = a.cfg.NodeTimeout, c.done, &c.scratch
@@ -68,9 +69,8 @@ func (c *calls) send() {
 	c.left.Store(int32(len(c.list)))
 	// The last of them may be answered, and all of this be used again, before the
 	// loop ends.
-	list, now := c.list, g.now()
+	list := c.list
 	for i := range list {
-		list[i].sent = now
 		if s := g.submitters[list[i].node]; s != nil {
 			s.Submit(&list[i].Call)
 			continue

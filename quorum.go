@@ -211,7 +211,7 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 			a.out = a.group.calls.Get().(*calls)
 			a.out.attempt = a
 		}
-		a.out.add(a, out)
+		a.out.add(a, out, e.now)
 	case protocol.SetTimer:
 		a.group.timers.set(a, out.At)
 	case protocol.Won:
@@ -332,7 +332,7 @@ func (a *attempt) failure() protocol.Failure {
 func (a *attempt) confirmed(err error, e *errands) {
 	a.ending.err = err
 	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.ending.at - a.lease.handed,
-		Latency: a.group.clock.Now() - a.ending.at, Err: err})
+		Latency: time.Duration(e.now) - a.ending.at, Err: err})
 	e.unlocked = a.ending.done
 	a.leaveLine(e)
 }
