@@ -37,7 +37,8 @@ import (
 // - because it has expired. The vote comes after that, later than the TTL from when
 // it was asked for, so no lease can be won with it any more.
 // - because it was released, which its owner does behind all that, on the same
-// connection, or on a new one after this one was killed: then there is no vote.
+// connection, or on a new one after this one was killed: then there is no vote. Others,
+// who release it by force, raise the counter in its stead.
 //
 // The hint is the fence if it may be given, which is the rule, since hints are the
 // time; else the fence is what the counter was, and a script writes it into the lock.

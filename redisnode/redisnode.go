@@ -189,7 +189,7 @@ func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	}
 	names := n.namesOf(req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
-		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", inParts(req.Owner)).Err()
+		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", inParts(req.Owner), names.at).Err()
 	})
 	if err != nil {
 		return n.explain("release", err)

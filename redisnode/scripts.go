@@ -20,7 +20,7 @@ var (
 	acquireScript = loadScript("acquire", 9)
 	confirmScript = loadScript("confirm", 6)
 	extendScript  = loadScript("extend", 6)
-	releaseScript = loadScript("release", 6)
+	releaseScript = loadScript("release", 7)
 	inspectScript = loadScript("inspect", 2)
 )
 

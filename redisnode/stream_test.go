@@ -293,6 +293,41 @@ func TestPlainCommandsFindACounterAhead(t *testing.T) {
 	}
 }
 
+// The counter is raised a moment after the key was granted. Somebody who releases it by
+// force in between, and a third one who gets it then with a smaller hint, must not lead
+// to two grants with one fence, or to smaller ones later.
+func TestForcedReleaseBetweenPlainCommands(t *testing.T) {
+	for _, by := range []string{"set", "string"} {
+		t.Run(by, func(t *testing.T) {
+			addr := testserver.StartRedis(t).Addr()
+			n := submitting{node(t, addr)}
+			c := client(t, &redis.Options{Addr: addr})
+			ctx := within(t, patience)
+			hint := uint64(time.Now().UnixMicro())
+			vote, err := n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: chance(1), TTL: time.Minute, Hint: hint, Ordered: true})
+			require.NoError(t, err)
+			require.True(t, vote.Granted)
+			if by == "string" { // which a waiter makes of it
+				vote, err = n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: chance(2), TTL: time.Minute, Hint: hint,
+					Place: redlock.Place{Waiter: chance(3), Since: 1, Hold: time.Minute}})
+				require.NoError(t, err)
+				require.True(t, vote.Queued)
+				n.Watch("k", chance(3), func() {})()
+			}
+			fences, _ := n.CounterOf("k")
+			require.NoError(t, c.Del(ctx, fences).Err(), "as it was before the second command")
+			release := redlock.Call{Op: redlock.OpRelease, Key: "k", Owner: chance(1)}
+			_, err = n.call(ctx, release)
+			require.NoError(t, err)
+			require.Eventually(t, func() bool { return c.Exists(ctx, "redlock:{k}").Val() == 0 }, patience, time.Millisecond)
+			vote, err = n.call(ctx, redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: chance(4), TTL: time.Minute, Hint: hint - 1000, Ordered: true})
+			require.NoError(t, err)
+			require.True(t, vote.Granted)
+			require.Greater(t, vote.Fence, hint)
+		})
+	}
+}
+
 // Two programs may send the commands of an acquire at the same time; only one of
 // them gets the key, and the counter is above no later fence.
 func TestPlainCommandsOfTwoProgramsMix(t *testing.T) {

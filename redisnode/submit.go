@@ -188,7 +188,11 @@ func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
 		b = appendBulk(b, flag(call.Wake))
 	}
 	var buf [64]byte
-	return appendBulk(b, appendInParts(buf[:0], call.Owner))
+	b = appendBulk(b, appendInParts(buf[:0], call.Owner))
+	if call.Op == redlock.OpRelease {
+		b = appendNumber(b, uint64(n.place(at)))
+	}
+	return b
 }
 
 func flag(is bool) string {

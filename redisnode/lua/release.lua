@@ -1,6 +1,6 @@
 -- ARGV: 2 owner, or '~' and a waiter who gives its place up, 3 tombstone_ms (''
 -- for none), 4 what the channels of waiters begin with, 5 whether to call the
--- waiter ('1' or ''), 6 the owner in parts
+-- waiter ('1' or ''), 6 the owner in parts, 7 where in the fences its counter is
 --
 -- The order matters when memory is short: a script that has begun to write may
 -- go on, so the lock is freed even where a lone tombstone would be refused.
@@ -10,7 +10,7 @@ if type(value) == 'table' then
   local members = redis.pcall('SMEMBERS', KEYS[1])
   if #members == 4 or #members == 3 then
     table.sort(members, function(a, b) return #a < #b or #a == #b and a < b end)
-    value = table.concat(members, ',', #members - 2) .. '::'
+    value = table.concat(members, ',', #members - 2) .. ':' .. (#members == 4 and members[1] or '0') .. ':0:'
   end
 end
 if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.sub(value, 1, #parts) == parts) then
@@ -39,6 +39,13 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
   end
   if not freed then
     redis.call('DEL', KEYS[1])
+  end
+  -- A native acquire raises the counter a moment after it has the key, and who releases
+  -- that by force may come between: then no fence below its own may follow.
+  local fence = string.match(value, '^[^:]+:(%d+):0:')
+  if fence then
+    local bit, next = string.format('%d', ARGV[7] * 8 + 10), string.format('%d', fence + 1)
+    redis.call('BITFIELD', KEYS[2], 'OVERFLOW', 'SAT', 'INCRBY', 'u54', bit, '-' .. next, 'INCRBY', 'u54', bit, next)
   end
 elseif type(value) == 'string' and string.find(ARGV[2], '^~%x+$') then
   local rest, places = string.gsub(value, '|[^|]*;' .. string.sub(ARGV[2], 2), '')
