@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/internal/testserver"
 )
 
 // The three numbers that stand for an owner must tell all owners apart, be told
@@ -51,6 +52,24 @@ func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
 		d.add(50 * time.Millisecond)
 	}
 	assert.True(t, d.far())
+}
+
+// A native grant may be released by force before a script has settled its fence, which
+// must not bring it back then.
+func TestSettlingBringsNothingBack(t *testing.T) {
+	n := New(nil, Options{Addr: testserver.StartRedis(t).Addr()})
+	defer n.Close()
+	const owner = "0123456789abcdef0123456789abcdef"
+	names := n.namesOf("k")
+	settle := func(how string) bool {
+		a, err := runScript(t.Context(), n.client, acquireScript, names.of(owner), "", names.at, owner, 60000, 1<<50, how, "", "", inParts(owner))
+		require.NoError(t, err)
+		return a.yes
+	}
+	require.True(t, settle("count"), "it has expired, so anybody may have it")
+	require.NoError(t, n.Release(t.Context(), redlock.ReleaseRequest{Key: "k", Owner: owner}))
+	require.False(t, settle("count"))
+	require.False(t, settle("settle"))
 }
 
 // What a lock and its release take to be written to five nodes.

@@ -58,7 +58,8 @@ if lock and not mine then
   end
   return no(1)
 end
-if ARGV[6] == '1' and redis.call('EXISTS', KEYS[3]) == 1 then
+-- What was to be settled and is gone was released by force, perhaps.
+if (ARGV[6] == '1' or settle and not lock) and redis.call('EXISTS', KEYS[3]) == 1 then
   return no(0)
 end
 
