@@ -103,7 +103,7 @@ func (c *calls) answered(call *Call) {
 	a := c.attempt
 	for i := range c.list {
 		if &c.list[i].Call == call {
-			a.answered(&c.list[i])
+			a.answered(&c.list[i], a.group.answeredAt(call))
 			break
 		}
 	}

@@ -220,6 +220,10 @@ type Call struct {
 	Vote Vote  // of all but a release
 	Err  error // the outcome is unknown
 
+	// Answered is when the answer came, on the SystemClock. Zero has the Locker look at
+	// its clock itself.
+	Answered time.Duration
+
 	// Done is told that Vote and Err are there. It does not block.
 	Done func(call *Call)
 }

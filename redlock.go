@@ -353,6 +353,14 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 
 func (g *group) now() protocol.Instant { return protocol.Instant(g.clock.Now()) }
 
+// answeredAt is when a call was answered.
+func (g *group) answeredAt(call *Call) protocol.Instant {
+	if call.Answered != 0 && g.clock == SystemClock() {
+		return protocol.Instant(call.Answered)
+	}
+	return g.now()
+}
+
 func (g *group) observe(ctx context.Context, e Event) {
 	if g.observer != nil {
 		g.observer.Observe(context.WithoutCancel(ctx), e)

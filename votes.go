@@ -9,8 +9,7 @@ import (
 )
 
 // answered is told of a node's answer.
-func (a *attempt) answered(c *nodeCall) {
-	answered := a.group.now()
+func (a *attempt) answered(c *nodeCall, answered protocol.Instant) {
 	answer := protocol.Vote{Outcome: protocol.Unknown}
 	err := c.Err
 	switch {

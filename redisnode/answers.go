@@ -126,9 +126,15 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 			// later grant's is compared with.
 			a.clock, a.before = s.shown, w.sent-s.since
 		}
-		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
+		s.tell(w, a, s.identify(w, a, b, err), err, b)
 	}
 	return nil
+}
+
+// tell ends a call that was answered.
+func (s *stream) tell(w waiting, a answer, who identified, err error, b *received) {
+	w.call.Answered = b.at
+	s.node.finish(w.call, a, who, err)
 }
 
 // readNative reads what became of a native call, and says how it must be made
@@ -148,7 +154,7 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 		}
 		b.acquired = append(b.acquired, w)
 	case result == done:
-		s.node.finish(w.call, answer{}, identified{}, nil)
+		s.tell(w, answer{}, identified{}, nil, b)
 	default:
 		return byDigest, nil
 	}
@@ -199,7 +205,7 @@ func (s *stream) readClock(r *bufio.Reader, asked waiting, b *received) error {
 	}
 	for _, w := range b.granted {
 		a := answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}
-		s.node.finish(w.call, a, s.identify(w, a, b, err), err)
+		s.tell(w, a, s.identify(w, a, b, err), err, b)
 	}
 	if err == nil {
 		s.hear(at, asked.sent, b.at)
