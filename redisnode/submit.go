@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
@@ -99,15 +100,11 @@ func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
 	call.Done(call)
 }
 
-// isReserved finds what owners cannot have, as it has a meaning in a lock's value.
+// isReserved finds what owners cannot have, as it has a meaning in a lock's value. It
+// takes less time than strings.ContainsAny.
 func isReserved(owner string) bool {
-	for i := range len(owner) {
-		switch owner[i] {
-		case '~', ':', '|', ',':
-			return true
-		}
-	}
-	return false
+	return strings.IndexByte(owner, '~') >= 0 || strings.IndexByte(owner, ':') >= 0 ||
+		strings.IndexByte(owner, '|') >= 0 || strings.IndexByte(owner, ',') >= 0
 }
 
 func isWaiter(id string) bool {
