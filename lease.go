@@ -162,7 +162,7 @@ func (l *Lease) Unlock(context.Context) error {
 	if end == nil {
 		return nil // it was passed on
 	}
-	<-end.done
+	end.done.Wait()
 	return end.err
 }
 

@@ -38,7 +38,7 @@ type attempt struct {
 	sending bool // a goroutine sends what is to be sent
 
 	mu        sync.Mutex
-	machine   protocol.Attempt
+	machine   *protocol.Attempt // nil once it has finished and every call is answered
 	line      *line         // at whose head its user is; nil once it left
 	out       *calls        // to be sent
 	round     *round        // the first one, until it is won; later, once a node did not grant
@@ -62,6 +62,15 @@ func newRoundsPool() *sync.Pool {
 	return &sync.Pool{New: func() any { return &round{decided: make(chan struct{}, 1)} }}
 }
 
+// newMachinesPool makes a pool of machines, which are used again once they have
+// finished. A lease that is over has none.
+func newMachinesPool(cfg *protocol.Config) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		m := protocol.New(cfg)
+		return &m
+	}}
+}
+
 func (r *round) empty() *round {
 	clear(r.votes)
 	r.place = Place{}
@@ -72,8 +81,8 @@ func (r *round) empty() *round {
 type ending struct {
 	why  error // ErrReleased or ErrClosed
 	at   time.Duration
-	done chan struct{} // closed once the release is confirmed, or is known not to be
-	err  error         // that it was not
+	done sync.WaitGroup // of one: until the release is confirmed, or is known not to be
+	err  error          // that it was not
 }
 
 // errands is what a step leaves to be done once the attempt is unlocked.
@@ -82,7 +91,7 @@ type errands struct {
 	events   []Event
 	left     *line
 	from     protocol.Instant // who comes next in it asks no node before
-	unlocked chan struct{}    // to be closed once the line was left: who locks again at once shall not stand in it
+	unlocked *ending          // done once the line was left: who locks again at once shall not stand in it
 	send     bool
 	done     bool
 }
@@ -96,8 +105,9 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 		owner:   owner,
 		caller:  ctx,
 		round:   l.group.rounds.Get().(*round),
-		machine: protocol.New(&l.cfg),
+		machine: l.group.machines.Get().(*protocol.Attempt),
 	}
+	a.machine.Renew(&l.cfg)
 	a.busy.Store(1)
 	return a
 }
@@ -189,6 +199,9 @@ var outputsPool = sync.Pool{New: func() any { return new([]protocol.Output) }}
 
 func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input) errands {
 	e := errands{now: now}
+	if a.machine == nil {
+		return e
+	}
 	outputs := outputsPool.Get().(*[]protocol.Output)
 	*outputs = a.machine.Step(now, in, (*outputs)[:0])
 	for i := range *outputs {
@@ -257,7 +270,7 @@ func (a *attempt) run(e errands) {
 		a.group.lines.leave(a.key, e.left, e.from)
 	}
 	if e.unlocked != nil {
-		close(e.unlocked)
+		e.unlocked.done.Done()
 	}
 	if e.done {
 		a.rest()
@@ -267,9 +280,14 @@ func (a *attempt) run(e errands) {
 // rest is called by whatever was busy. After the last of them Close waits no
 // longer.
 func (a *attempt) rest() {
-	if a.busy.Add(-1) == 0 {
-		a.group.remove(a)
+	if a.busy.Add(-1) != 0 {
+		return
 	}
+	a.mu.Lock()
+	a.group.machines.Put(a.machine)
+	a.machine = nil
+	a.mu.Unlock()
+	a.group.remove(a)
 }
 
 // end ends the lease's context, before the releases leave: the work shall stop
@@ -286,7 +304,9 @@ func (a *attempt) end(why error, now protocol.Instant) {
 // leaveLine makes way for the next caller of this Locker who wants the key.
 func (a *attempt) leaveLine(e *errands) {
 	e.left, a.line = a.line, nil
-	e.from = e.now.Add(a.machine.Pause(e.now))
+	if a.machine != nil {
+		e.from = e.now.Add(a.machine.Pause(e.now))
+	}
 }
 
 func (a *attempt) won(out *protocol.Output, e *errands) {
@@ -333,7 +353,7 @@ func (a *attempt) confirmed(err error, e *errands) {
 	a.ending.err = err
 	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.ending.at - a.lease.handed,
 		Latency: time.Duration(e.now) - a.ending.at, Err: err})
-	e.unlocked = a.ending.done
+	e.unlocked = a.ending
 	a.leaveLine(e)
 }
 
@@ -351,7 +371,8 @@ func (a *attempt) relinquishLocked(why error) errands {
 		return errands{}
 	}
 	now := a.group.now()
-	a.ending = &ending{why: why, at: time.Duration(now), done: make(chan struct{})}
+	a.ending = &ending{why: why, at: time.Duration(now)}
+	a.ending.done.Add(1)
 	e := a.stepLocked(now, protocol.Input{Kind: protocol.Relinquish})
 	if a.lease != nil && !a.over.Load() { // not lost in that very step
 		a.end(why, now)

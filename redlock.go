@@ -37,6 +37,7 @@ type group struct {
 	submitters []Submitter // those of the nodes that are, nil in place of others
 	calls      *sync.Pool  // of *calls
 	rounds     *sync.Pool  // of *round
+	machines   *sync.Pool  // of *protocol.Attempt
 	waits      *sync.Pool  // of *waiting
 	timers     timers
 	lines      *lines
@@ -83,6 +84,7 @@ func New(nodes []Node, opts Options) (*Locker, error) {
 		submitters: submitters,
 		calls:      newCallsPool(len(nodes)),
 		rounds:     newRoundsPool(),
+		machines:   newMachinesPool(&l.cfg),
 		waits:      &sync.Pool{New: func() any { return new(waiting) }},
 		timers:     timers{clock: opts.Clock},
 		lines:      newLines(),
@@ -316,12 +318,11 @@ func (l *Locker) check(ctx context.Context, key string) error {
 // attempt starts when it does.
 func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, error) {
 	g := l.group
-	var draw [24]byte
-	if _, err := io.ReadFull(g.random, draw[:]); err != nil {
+	if _, err := io.ReadFull(g.random, w.drawn[:]); err != nil {
 		return nil, fmt.Errorf("redlock: reading random bytes for an owner id: %w", err)
 	}
-	w.random = binary.LittleEndian.Uint64(draw[16:])
-	a := newAttempt(ctx, l, w.key, hex.EncodeToString(draw[:16]))
+	w.random = binary.LittleEndian.Uint64(w.drawn[16:])
+	a := newAttempt(ctx, l, w.key, hex.EncodeToString(w.drawn[:16]))
 	select {
 	case g.asking <- struct{}{}:
 	case <-g.closing:

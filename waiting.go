@@ -17,7 +17,8 @@ type waiting struct {
 	locker *Locker
 	key    string
 	waiter protocol.Waiter
-	random uint64 // drawn with the latest attempt
+	drawn  [24]byte // with the latest attempt: its owner, and random
+	random uint64
 	place  Place  // in the nodes' queues, once it has asked for one
 	stops  []func()
 

@@ -167,7 +167,7 @@ func (w *world) newEngine(c *client) engine {
 	}
 	e := w.spare[n-1]
 	w.spare = w.spare[:n-1]
-	e.machine.Renew()
+	e.machine.Renew(c.cfg)
 	return e
 }
 

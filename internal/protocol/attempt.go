@@ -66,10 +66,11 @@ func New(cfg *Config) Attempt {
 	return Attempt{cfg: cfg, seats: make([]seat, cfg.Nodes)}
 }
 
-// Renew makes an attempt as good as new, in the memory that it has.
-func (a *Attempt) Renew() {
+// Renew makes an attempt as good as new, in the memory that it has. cfg must have as
+// many nodes as before.
+func (a *Attempt) Renew(cfg *Config) {
 	clear(a.seats)
-	*a = Attempt{cfg: a.cfg, seats: a.seats}
+	*a = Attempt{cfg: cfg, seats: a.seats}
 }
 
 // Clone makes an independent copy.

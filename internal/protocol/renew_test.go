@@ -18,8 +18,9 @@ func TestRenewedAttemptsAreNew(t *testing.T) {
 			Vote: Vote{Outcome: Granted, Fence: uint64(7 + node), Counter: 12}}, out)
 	}
 	used.Step(now+2, Input{Kind: Relinquish}, out)
-	fresh := New(&cfg)
+	other := storyConfig(3)
+	fresh := New(&other)
 	require.NotEqual(t, fresh, used)
-	used.Renew()
+	used.Renew(&other)
 	require.Equal(t, fresh, used)
 }
