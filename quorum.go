@@ -39,13 +39,13 @@ type attempt struct {
 
 	mu        sync.Mutex
 	machine   *protocol.Attempt // nil once it has finished and every call is answered
-	line      *line         // at whose head its user is; nil once it left
-	out       *calls        // to be sent
-	round     *round        // the first one, until it is won; later, once a node did not grant
-	extending chan struct{} // held by the Extend under way
-	lease     *Lease        // once won, the latest
-	ending    *ending       // once the lease, or the attempt to get one, is given up
-	prolonged chan error    // of the Extend under way
+	line      *line             // at whose head its user is; nil once it left
+	out       *calls            // to be sent
+	round     *round            // the first one, until it is won; later, once a node did not grant
+	extending chan struct{}     // held by the Extend under way
+	lease     *Lease            // once won, the latest
+	ending    *ending           // once the lease, or the attempt to get one, is given up
+	prolonged chan error        // of the Extend under way
 }
 
 // round is what a held lease has no need of.

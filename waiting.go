@@ -19,7 +19,7 @@ type waiting struct {
 	waiter protocol.Waiter
 	drawn  [24]byte // with the latest attempt: its owner, and random
 	random uint64
-	place  Place  // in the nodes' queues, once it has asked for one
+	place  Place // in the nodes' queues, once it has asked for one
 	stops  []func()
 
 	mu    sync.Mutex
