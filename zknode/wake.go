@@ -48,8 +48,8 @@ func (n *Node) Watch(key, waiter string, wake func()) (stop func()) {
 	}
 }
 
-// wait refuses an acquire, and does to the place of its waiter what that wants.
-// That is a hint: if it fails, the refusal stands.
+// wait refuses an acquire, and keeps the place of its waiter or gives it up. That is
+// a hint: if it fails, the refusal stands.
 func (n *Node) wait(c *call, s session, st state, req redlock.AcquireRequest) (redlock.Vote, error) {
 	vote := n.refuse(s, req.Key, st)
 	n.mu.Lock()
@@ -184,8 +184,7 @@ func (n *Node) handOn(s session, key string, st state, next record, lease leaseO
 	}
 }
 
-// makeWay ends the place of a waiter who is gone. What was set aside for it goes to
-// the next.
+// makeWay ends the place of a waiter who is gone, and removes its znode.
 func (n *Node) makeWay(w *watcher) error {
 	ctx, cancel := n.clock.WithTimeout(n.life, connectWait)
 	defer cancel()
@@ -193,9 +192,14 @@ func (n *Node) makeWay(w *watcher) error {
 	if err != nil {
 		return err
 	}
-	if err := s.conn.Delete(n.wakePath(w.waiter), -1); ignore(err, zk.ErrNoNode) != nil {
+	if err := n.leave(s, w); err != nil {
 		return err
 	}
+	return ignore(s.conn.Delete(n.wakePath(w.waiter), -1), zk.ErrNoNode)
+}
+
+// leave takes a waiter out of the queue. What was set aside for it goes to the next.
+func (n *Node) leave(s session, w *watcher) error {
 	for range mostTries {
 		st, err := n.look(s, w.key)
 		if err != nil {

@@ -2,6 +2,7 @@ package zknode_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -90,11 +91,15 @@ type written struct {
 	} `json:"queue"`
 }
 
+// recordAt is empty where there is none yet.
 func recordAt(t *testing.T, conn *zk.Conn, root string) (written, *zk.Stat) {
 	t.Helper()
-	data, stat, err := conn.Get(root + "/locks/k")
-	require.NoError(t, err)
 	var r written
+	data, stat, err := conn.Get(root + "/locks/k")
+	if errors.Is(err, zk.ErrNoNode) {
+		return r, stat
+	}
+	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(data, &r))
 	return r, stat
 }
@@ -108,7 +113,9 @@ func record(t *testing.T, conn *zk.Conn) (written, *zk.Stat) {
 func wakesAt(t *testing.T, conn *zk.Conn, root string) []string {
 	t.Helper()
 	names, _, err := conn.Children(root + "/wake")
-	require.NoError(t, err)
+	if !errors.Is(err, zk.ErrNoNode) {
+		require.NoError(t, err)
+	}
 	return names
 }
 
@@ -141,6 +148,9 @@ func TestWaiterWhoHungUpIsPassedOver(t *testing.T) {
 
 	release(t, alive, "k", 4)
 	last.mustBeCalled(t)
+	require.True(t, last.ask(t, 5).Granted)
+	release(t, alive, "k", 5)
+	require.True(t, acquire(t, n, "k", 6).Granted, "it is not as this node saw it last")
 }
 
 // Neither a place nor a setting aside nor a znode is left of a waiter who is gone.
@@ -413,6 +423,10 @@ func TestRoundTripsOfWaiting(t *testing.T) {
 	first.stop()
 	w.mustBeCalled(t)
 	require.EqualValues(t, 2, cost(func() { require.True(t, w.ask(t, 3).Granted) }), "a look and the grant")
+	require.EqualValues(t, 0, cost(func() {
+		w.stop()
+		time.Sleep(tick) // it would be done by now
+	}), "it has left nothing")
 	require.EqualValues(t, 1, cost(func() { release(t, counted, "k", 3) }))
 
 	acquire(t, counted, "k", 4)
@@ -466,12 +480,12 @@ func TestLockerIsCalled(t *testing.T) {
 		got <- result{lease, err}
 	}()
 	require.Eventually(t, func() bool {
+		places := 0
 		for _, root := range roots {
-			if r, _ := recordAt(t, conn, root); len(r.Queue) != 1 {
-				return false
-			}
+			r, _ := recordAt(t, conn, root)
+			places += len(r.Queue)
 		}
-		return true
+		return places >= 2 // the holder may not have the third
 	}, patience, tick)
 	require.Zero(t, calls.Load())
 	require.NoError(t, held.Unlock(within(t, patience)))
