@@ -97,9 +97,9 @@ type Options struct {
 	// negative for never.
 	LocalHandoffs int
 
-	// StrictOrder has nodes that keep queues (Redis, memory) set a freed key aside
-	// for the process that has waited for longest until it takes the key or its
-	// place lapses, rather than for a few round trips. The order is then
+	// StrictOrder has nodes that keep queues (Redis, ZooKeeper, memory) set a freed
+	// key aside for the process that has waited for longest until it takes the key
+	// or its place lapses, rather than for a few round trips. The order is then
 	// first come, first served, by the processes' wall clocks, also when a
 	// process is slow to wake; the price is that one which is gone may hold up
 	// the others for about a second each time.

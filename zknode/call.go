@@ -12,6 +12,8 @@ import (
 type call struct {
 	ctx     context.Context
 	settled atomic.Bool // by the first of tell and leave
+
+	placings int // how often it tried to have a place kept
 }
 
 // tell says that the call will return to its user. It reports false if the user

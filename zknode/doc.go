@@ -16,14 +16,14 @@
 // With the default root, for a key "orders":
 //
 //	/redlock/locks               an identity, made up when the root is created
-//	/redlock/locks/orders        the record: counter, owner, fence and TTL, as JSON
+//	/redlock/locks/orders        the record: counter, owner, fence, TTL and who waits, as JSON
 //	/redlock/locks/orders/lease  an ephemeral znode: the key is held while it is there
+//	/redlock/wake/5f0c...        an ephemeral znode: the waiter with that id can be called
 //	/redlock/swept               dates the last removal of idle keys
 //
 // A key may hold any bytes; all but letters, digits and -_~:,=+@! and dots inside
 // are written %XX. Record and lease change together, in one transaction that names
-// the version of the record, so it is the ensemble that excludes. That the lease
-// goes is what a waiter may watch for; nobody does yet.
+// the version of the record, so it is the ensemble that excludes.
 //
 // An uncontended acquire is one round trip, and so are confirm, extend and
 // release. If another program used the key since, an acquire is three: the
@@ -36,6 +36,27 @@
 // not been used for FenceRetention; Node sees to that in passing. Removing
 // /redlock by hand loses every grant and counter. Programs that run then see it,
 // as does every program that is not told Durable.
+//
+// # Waiting
+//
+// The record of a key has places for up to 64 waiters, see [redlock.Waker]. A waiter
+// with a place has a znode, which its client watches. The transaction that frees the
+// key sets it aside for the oldest waiter and removes that one's znode: this is the
+// call. If there is no such znode its session has ended, and the next in the queue
+// is tried.
+//
+// A place costs a round trip more than the refusal, once for as long as the waiter
+// waits. One who was called takes the key in two. A release is three if waiters have
+// written to the record since, and one more for each that is passed over. A key that
+// nobody waits for costs none of this.
+//
+// The queue is gone when the holder's session or TTL ends without a release, or when
+// nobody takes what was set aside. Then, as after the end of its own session, a waiter
+// has a place again once it has asked by itself.
+//
+// For how long a key is set aside is reckoned by the ensemble's clock, and by each
+// node's own from when it saw that first. The earlier end counts, so a clock that is
+// set back holds up nobody.
 //
 // # TTLs and sessions
 //

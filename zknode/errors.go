@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-zookeeper/zk"
@@ -74,6 +75,19 @@ func explanation(err error) string {
 func stale(err error) bool {
 	return errors.Is(err, zk.ErrBadVersion) || errors.Is(err, zk.ErrNodeExists) ||
 		errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrNotEmpty)
+}
+
+// callError says that nothing was written because of the znode that a waiter is
+// called by.
+type callError struct{ error }
+
+// Unwrap gives the server's error.
+func (e *callError) Unwrap() error { return e.error }
+
+// firstFailed is the index of the request for which the server refused all of
+// them; negative if there is none.
+func firstFailed(results []zk.MultiResponse) int {
+	return slices.IndexFunc(results, func(r zk.MultiResponse) bool { return r.Error != nil })
 }
 
 // unfulfilled says that the server answered and did not do it. After any other

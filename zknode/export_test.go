@@ -3,6 +3,8 @@ package zknode
 import (
 	"context"
 	"time"
+
+	"github.com/quorumlock/redlock"
 )
 
 // Sweep removes keys that are idle for longer than a test can wait.
@@ -24,3 +26,22 @@ func (n *Node) Lanes() int {
 	defer n.mu.Unlock()
 	return len(n.lanes)
 }
+
+// PlaceAfter has a place kept by an acquire that is under way when something
+// happens.
+func (n *Node) PlaceAfter(ctx context.Context, happens func(), key string, p redlock.Place) (bool, error) {
+	s, err := n.prepare(ctx, false)
+	if err != nil {
+		return false, err
+	}
+	st, err := n.look(s, key)
+	if err != nil {
+		return false, err
+	}
+	w := n.waits[p.Waiter]
+	happens()
+	return n.place(s, st, w, p)
+}
+
+// MostPlaces is how long the queue for a key can be.
+const MostPlaces = mostPlaces

@@ -112,7 +112,7 @@ func (n *Node) due(id laneID) {
 	if n.rearm(l) {
 		return
 	}
-	if err := n.expire(l); err != nil {
+	if err := n.expire(l, !l.doubt); err != nil {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.arm(l, retryPause)
@@ -155,7 +155,7 @@ func (n *Node) left(key string, st state) time.Duration {
 	if l := n.lanes[laneID{key, g.Owner}]; l != nil && l.held && l.fence == g.Fence {
 		left = l.until - now
 	} else if clock, ok := n.horizon.at(now); ok && st.mtime > 0 {
-		left = min(ttl, time.Duration(st.mtime)*time.Millisecond+ttl-clock)
+		left = min(ttl, st.date(g.From)+ttl-clock)
 	}
 	if left <= 0 {
 		return min(soon, ttl)

@@ -75,6 +75,53 @@ func TestLockerWhileServersDie(t *testing.T) {
 	}
 }
 
+// Processes that take turns exclude each other, and leave nothing when they are done.
+func TestLockersTakeTurns(t *testing.T) {
+	t.Parallel()
+	const lockers, rounds = 4, 10
+	roots := []string{"/a", "/b", "/c"}
+	s := server(t)
+	conn := connect(t, s.Addr(), time.Minute)
+	var inside atomic.Int64
+	var last atomic.Uint64
+	var wg sync.WaitGroup
+	for range lockers {
+		var nodes []redlock.Node
+		for _, root := range roots {
+			nodes = append(nodes, node(t, s.Addr(), func(o *zknode.Options) { o.Root = root }))
+		}
+		locker, err := redlock.New(nodes, redlock.Options{OutageWait: patience})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, locker.Close(within(t, patience))) })
+		wg.Go(func() {
+			for range rounds {
+				lease, err := locker.Lock(within(t, patience), "k")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two at once")
+				}
+				if last.Swap(lease.Token()) >= lease.Token() {
+					t.Error("the token did not grow")
+				}
+				inside.Add(-1)
+				if err := lease.Unlock(within(t, patience)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, root := range roots {
+		require.Eventually(t, func() bool {
+			r, _ := recordAt(t, conn, root)
+			return r.Grant == nil && len(r.Queue) == 0 && len(wakesAt(t, conn, root)) == 0
+		}, patience, tick, "left behind on %s", root)
+	}
+}
+
 // One acquire and one release, with nothing else to do.
 func BenchmarkAcquireRelease(b *testing.B) {
 	s := testserver.StartZooKeeper(b, testserver.ZooKeeperOptions{MaxSession: time.Hour})

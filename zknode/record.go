@@ -17,6 +17,8 @@ type record struct {
 	Counter  uint64      `json:"counter"` // the largest fence or token
 	Grant    *grant      `json:"grant,omitempty"`
 	Released []tombstone `json:"released,omitempty"`
+	Aside    *aside      `json:"aside,omitempty"` // of a free key
+	Queue    []place     `json:"queue,omitempty"` // of those who wait, the oldest first
 }
 
 // grant counts only as long as the lease is there.
@@ -24,7 +26,8 @@ type grant struct {
 	Owner   string `json:"owner"`
 	Fence   uint64 `json:"fence"`
 	Session string `json:"session"` // whose client ends it; see lane.session
-	TTL     int64  `json:"ttl_ms"`  // from when the record was written
+	TTL     int64  `json:"ttl_ms"`  // from when the record was written, if no date is given
+	From    int64  `json:"from_ms,omitempty"`
 }
 
 // tombstone is of an owner that was released by a program that it did not come
@@ -84,10 +87,11 @@ func (r record) bury(owner string, now, keep time.Duration) record {
 
 // state is a key as it was at some instant.
 type state struct {
-	exists  bool  // the key's znode does
-	version int32 // of its data
-	mtime   int64 // when its data were written, in ms on the ensemble's clock; 0 if unknown
-	leased  bool  // the lease is there
+	exists  bool          // the key's znode does
+	version int32         // of its data
+	mtime   int64         // when its data were written, in ms on the ensemble's clock; 0 if unknown
+	leased  bool          // the lease is there
+	seen    time.Duration // when this node saw it like this, as early as it remembers
 	record
 }
 
@@ -107,9 +111,9 @@ func (s state) heldBy(owner string) bool {
 	return g != nil && g.Owner == owner
 }
 
-// with is the record with a grant instead of the one it has.
+// with is the record with a grant instead of what it has.
 func (r record) with(g *grant) record {
-	r.Grant = g
+	r.Grant, r.Aside = g, nil
 	if g != nil {
 		r.Counter = max(r.Counter, g.Fence)
 	}

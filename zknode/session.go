@@ -213,7 +213,8 @@ func (n *Node) recall(key string) (state, bool) {
 	return c.state, true
 }
 
-func (n *Node) remember(key string, st state) {
+// remember gives the state back, with when it was seen first.
+func (n *Node) remember(key string, st state) state {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.cache) >= cacheSize {
@@ -222,10 +223,15 @@ func (n *Node) remember(key string, st state) {
 			break
 		}
 	}
-	if old, ok := n.cache[key]; ok && st.exists && st.version < old.version && st.mtime <= old.mtime {
-		return // an answer that others have overtaken
+	old, ok := n.cache[key]
+	if ok && st.exists && st.version < old.version && st.mtime <= old.mtime {
+		return st // an answer that others have overtaken
+	}
+	if ok && st.version == old.version && st.mtime == old.mtime {
+		st.seen = min(st.seen, old.seen)
 	}
 	n.cache[key] = cached{st, n.clock.Now()}
+	return st
 }
 
 func (n *Node) forget(key string) {
@@ -234,12 +240,15 @@ func (n *Node) forget(key string) {
 	delete(n.cache, key)
 }
 
-// giveBack ends the grants of a closed node on a connection that goes on: its
-// client would not end them any more.
-func (n *Node) giveBack(lanes []*lane) error {
+// giveBack ends the grants and the places of a closed node on a connection that
+// goes on: its client would not end them any more.
+func (n *Node) giveBack(lanes []*lane, watchers []*watcher) error {
 	ctx, cancel := n.clock.WithTimeout(context.Background(), connectWait)
 	defer cancel()
-	done := make(chan error, len(lanes))
+	done := make(chan error, len(lanes)+len(watchers))
+	for _, w := range watchers {
+		go func() { done <- n.makeWay(w) }()
+	}
 	for _, l := range lanes {
 		go func() {
 			l := n.enter(l.laneID)
@@ -248,11 +257,11 @@ func (n *Node) giveBack(lanes []*lane) error {
 				done <- nil
 				return
 			}
-			done <- n.expire(l)
+			done <- n.expire(l, false)
 		}()
 	}
 	var errs []error
-	for range lanes {
+	for range cap(done) {
 		select {
 		case err := <-done:
 			errs = append(errs, err)

@@ -35,7 +35,7 @@ func (n *Node) acquire(c *call, req redlock.AcquireRequest) (redlock.Vote, error
 	switch {
 	case l.doubt:
 		st, err = n.lookClosely(s, req.Key)
-	case l.held || st.leased || n.released.has(l.laneID):
+	case l.held || st.leased || st.Aside != nil || n.released.has(l.laneID):
 		st, err = n.look(s, req.Key)
 	case !known:
 		var vote redlock.Vote
@@ -67,10 +67,12 @@ func (n *Node) acquire(c *call, req redlock.AcquireRequest) (redlock.Vote, error
 // acquireAs acquires a key that is taken to be as st says.
 func (n *Node) acquireAs(c *call, s session, l *lane, st state, req redlock.AcquireRequest) (redlock.Vote, error) {
 	switch {
-	case st.released(req.Owner) || n.released.has(l.laneID) || st.holder() != nil && !st.heldBy(req.Owner):
+	case st.released(req.Owner) || n.released.has(l.laneID):
 		return n.refuse(s, req.Key, st), nil
 	case st.heldBy(req.Owner):
 		return n.lengthen(s, l, st, req.TTL)
+	case st.holder() != nil || n.isAside(st) && st.Aside.Waiter != req.Place.Waiter:
+		return n.wait(c, s, st, req)
 	}
 	return n.grant(c, s, l, st, req)
 }
@@ -95,7 +97,10 @@ func (n *Node) discover(c *call, s session, l *lane, req redlock.AcquireRequest)
 		return vote, state{}, err
 	}
 	found := <-seeing
-	return redlock.Vote{}, found.st, found.err
+	if found.err != nil {
+		return redlock.Vote{}, state{}, found.err
+	}
+	return redlock.Vote{}, n.remember(req.Key, found.st), nil
 }
 
 // grant makes a grant of a free key. An error leaves it to others to find out
@@ -115,17 +120,22 @@ func (n *Node) grant(c *call, s session, l *lane, st state, req redlock.AcquireR
 	if g.Fence > redlock.MaxFence {
 		return redlock.Vote{}, errUsedUp
 	}
-	st, err := n.write(s, req.Key, st, st.with(g), takeLease)
+	next := st.with(g)
+	if !n.isAside(st) {
+		next.Queue = nil // it is gone with what it hung on
+	}
+	st, err := n.write(s, req.Key, st, next, takeLease)
 	if err != nil {
 		if !unfulfilled(err) {
 			n.suspect(l, g)
 		}
 		return redlock.Vote{}, err
 	}
+	n.served(req.Place.Waiter)
 	if !c.tell() {
 		// Nobody hears of this grant, so it may go at once.
 		n.hold(l, g, n.clock.Now())
-		_ = n.expire(l) // or a little later, by the timer
+		_ = n.expire(l, false) // or a little later, by the timer
 		return redlock.Vote{}, c.ctx.Err()
 	}
 	n.hold(l, g, n.clock.Now()+req.TTL)
@@ -137,7 +147,7 @@ func (n *Node) confirm(c *call, req redlock.ConfirmRequest) (redlock.Vote, error
 	return n.ifStands(c, req.Key, req.Owner, req.Fence, func(s session, l *lane, st state) (redlock.Vote, error) {
 		// What is written is dated anew, so the time left is too.
 		g := *st.Grant
-		g.TTL = milliseconds(n.left(l.key, st))
+		g.TTL, g.From = milliseconds(n.left(l.key, st)), 0
 		next := st.with(&g)
 		next.Counter = max(next.Counter, req.Token)
 		st, err := n.write(s, l.key, st, next, keepLease)
@@ -193,7 +203,7 @@ func (n *Node) ifStands(c *call, key, owner string, fence uint64, do func(sessio
 // another session, it becomes this one's, for that is the one that lives on.
 func (n *Node) lengthen(s session, l *lane, st state, ttl time.Duration) (redlock.Vote, error) {
 	g := *st.Grant
-	g.TTL = milliseconds(max(ttl, n.left(l.key, st)))
+	g.TTL, g.From = milliseconds(max(ttl, n.left(l.key, st))), 0
 	lease := keepLease
 	if g.Session != s.name {
 		lease, g.Session = moveLease, s.name
@@ -229,44 +239,55 @@ func (n *Node) release(c *call, req redlock.ReleaseRequest) error {
 	if err != nil {
 		return err
 	}
-	return n.clear(s, l, !ours, func(g *grant) bool { return g.Owner == req.Owner })
+	return n.clear(s, l, ending{bury: !ours, mine: func(g *grant) bool { return g.Owner == req.Owner }})
 }
 
 // expire ends a grant that this node made, or may have made.
-func (n *Node) expire(l *lane) error {
+func (n *Node) expire(l *lane, lapsed bool) error {
 	ctx, cancel := n.clock.WithTimeout(n.life, connectWait)
 	defer cancel()
 	s, err := n.prepare(ctx, true)
 	if err != nil {
 		return err
 	}
-	return n.clear(s, l, false, func(g *grant) bool {
+	return n.clear(s, l, ending{lapsed: lapsed, mine: func(g *grant) bool {
 		return g.Owner == l.owner && g.Fence == l.fence && g.Session == l.session
-	})
+	}})
 }
 
-// clear ends the grant if it is mine, and enters a tombstone if it shall bury
-// the owner.
-func (n *Node) clear(s session, l *lane, bury bool, mine func(*grant) bool) error {
+// ending says which grant ends, and how.
+type ending struct {
+	mine   func(*grant) bool
+	lapsed bool // by itself, and the queue with it
+	bury   bool // the owner gets a tombstone, whether or not it has a grant
+}
+
+// clear ends a grant, if there is one to end.
+func (n *Node) clear(s session, l *lane, e ending) error {
 	st, known := n.recall(l.key)
-	if g := st.holder(); !known || l.doubt || g == nil || !mine(g) {
+	if g := st.holder(); !known || l.doubt || g == nil || !e.mine(g) {
 		var err error
 		if st, err = n.lookClosely(s, l.key); err != nil {
 			return err
 		}
 	}
 	for range mostTries {
-		next, lease := st.record, ignoreLease
-		if g := st.holder(); g != nil && mine(g) {
-			next, lease = st.with(nil), dropLease
+		next, frees := st.record, false
+		if g := st.holder(); g != nil && e.mine(g) {
+			next, frees = st.with(nil), true
+			if e.lapsed {
+				next.Queue = nil
+			}
 		}
-		if bury {
+		if e.bury {
 			clock, _ := n.horizon.at(n.clock.Now())
 			next = next.bury(l.owner, clock, n.released.keep)
 		}
 		var err error
-		if lease == dropLease || bury || l.doubt {
-			_, err = n.write(s, l.key, st, next, lease)
+		if frees {
+			err = n.handOn(s, l.key, st, next, dropLease)
+		} else if e.bury || l.doubt {
+			_, err = n.write(s, l.key, st, next, ignoreLease)
 		}
 		if err == nil {
 			n.drop(l)
@@ -275,7 +296,8 @@ func (n *Node) clear(s session, l *lane, bury bool, mine func(*grant) bool) erro
 		if !stale(err) {
 			return err
 		}
-		if st, err = n.lookClosely(s, l.key); err != nil {
+		// The server that said so has caught up with what changed the key.
+		if st, err = n.look(s, l.key); err != nil {
 			return err
 		}
 	}
@@ -349,10 +371,11 @@ const (
 	dropLease           // it must be there, and goes
 )
 
-// write replaces a record that is still as st has it, and does what is said to
-// the lease, or neither.
-func (n *Node) write(s session, key string, st state, next record, lease leaseOp) (state, error) {
+// write replaces a record that is still as st has it, does what is said to the
+// lease, and what calls a waiter or readies for that; or nothing of it.
+func (n *Node) write(s session, key string, st state, next record, lease leaseOp, calls ...any) (state, error) {
 	path := n.keyPath(key)
+	next = st.dated(next)
 	ops := []any{&zk.SetDataRequest{Path: path, Data: next.encode(), Version: st.version}}
 	if !st.exists {
 		ops[0] = &zk.CreateRequest{Path: path, Data: next.encode(), Acl: n.acl}
@@ -373,16 +396,19 @@ func (n *Node) write(s session, key string, st state, next record, lease leaseOp
 		ops, leased = append(ops, drop), false
 	}
 	sent := n.clock.Now()
-	results, err := s.conn.Multi(ops...)
+	results, err := s.conn.Multi(append(ops, calls...)...)
 	received := n.clock.Now()
 	if err != nil {
 		n.forget(key)
+		if failed := firstFailed(results); failed >= len(ops) {
+			return state{}, &callError{err}
+		}
 		if !st.exists && errors.Is(err, zk.ErrNoNode) {
 			n.forgetSession() // somebody removed what was prepared
 		}
 		return state{}, err
 	}
-	written := state{exists: true, leased: leased, record: next}
+	written := state{exists: true, leased: leased, record: next, seen: received}
 	if stat := results[0].Stat; stat != nil {
 		written.version, written.mtime = stat.Version, stat.Mtime
 		n.horizon.wrote(stat.Mtime, sent, received)
@@ -394,10 +420,10 @@ func (n *Node) write(s session, key string, st state, next record, lease leaseOp
 // look reads a key from the server that the session is with.
 func (n *Node) look(s session, key string) (state, error) {
 	st, err := n.read(s, key)
-	if err == nil {
-		n.remember(key, st)
+	if err != nil {
+		return state{}, err
 	}
-	return st, err
+	return n.remember(key, st), nil
 }
 
 func (n *Node) read(s session, key string) (state, error) {
@@ -412,7 +438,7 @@ func (n *Node) read(s session, key string) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	return state{exists: true, version: stat.Version, mtime: stat.Mtime, leased: stat.NumChildren > 0, record: r}, nil
+	return state{exists: true, version: stat.Version, mtime: stat.Mtime, leased: stat.NumChildren > 0, record: r, seen: n.clock.Now()}, nil
 }
 
 // lookClosely reads a key after the server has caught up with the ensemble.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"slices"
@@ -115,12 +116,14 @@ type Node struct {
 	ready  session // with what is known of it; none if its conn is nil
 	lanes  map[laneID]*lane
 	cache  map[string]cached
-	swept  time.Duration // when this node last saw to idle keys
+	waits  map[string]*watcher // by waiter
+	swept  time.Duration       // when this node last saw to idle keys
 }
 
 var (
 	_ redlock.Node   = (*Node)(nil)
 	_ redlock.Prober = (*Node)(nil)
+	_ redlock.Waker  = (*Node)(nil)
 )
 
 // New makes a node of a connection. The connection stays yours, to close after
@@ -141,6 +144,7 @@ func New(conn *zk.Conn, opts Options) *Node {
 		retention: orDefault(opts.FenceRetention, defaultFenceRetention),
 		lanes:     map[laneID]*lane{},
 		cache:     map[string]cached{},
+		waits:     map[string]*watcher{},
 	}
 	if n.clock == nil {
 		n.clock = redlock.SystemClock()
@@ -191,10 +195,11 @@ func (n *Node) Close() error {
 		}
 		lanes = append(lanes, l)
 	}
+	watchers := slices.DeleteFunc(slices.Collect(maps.Values(n.waits)), func(w *watcher) bool { return !w.placed })
 	n.mu.Unlock()
 	defer n.end()
 	if !n.own {
-		return n.giveBack(lanes)
+		return n.giveBack(lanes, watchers)
 	}
 	n.end()
 	n.source.close() // the session ends, and what it holds with it
