@@ -134,7 +134,8 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 	}
 	now := a.group.now()
 	a.mu.Lock()
-	e := a.stepLocked(now, protocol.Input{Kind: protocol.Take})
+	var e errands
+	a.stepLocked(now, protocol.Input{Kind: protocol.Take}, &e)
 	lease := a.lease
 	var err error
 	if a.round != nil {
@@ -153,7 +154,7 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 		a.leaveLine(&e) // lost already
 	}
 	a.mu.Unlock()
-	a.run(e)
+	a.run(&e)
 	if err != nil {
 		return nil, endedWaiting(ctx, err)
 	}
@@ -168,11 +169,12 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) bool {
 	now := a.group.now()
 	a.mu.Lock()
-	e := a.stepLocked(now, protocol.Input{Kind: protocol.Take})
+	var e errands
+	a.stepLocked(now, protocol.Input{Kind: protocol.Take}, &e)
 	ended := lease.ended != nil
 	lease.caller, lease.handed = ctx, time.Duration(now)
 	a.mu.Unlock()
-	a.run(e)
+	a.run(&e)
 	if !ended {
 		a.acquired(lease, called)
 	}
@@ -190,27 +192,27 @@ func (a *attempt) acquired(lease *Lease, called time.Duration) {
 func (a *attempt) step(in protocol.Input) {
 	now := a.group.now()
 	a.mu.Lock()
-	e := a.stepLocked(now, in)
+	var e errands
+	a.stepLocked(now, in, &e)
 	a.mu.Unlock()
-	a.run(e)
+	a.run(&e)
 }
 
 var outputsPool = sync.Pool{New: func() any { return new([]protocol.Output) }}
 
-func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input) errands {
-	e := errands{now: now}
+func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input, e *errands) {
+	e.now = now
 	if a.machine == nil {
-		return e
+		return
 	}
 	outputs := outputsPool.Get().(*[]protocol.Output)
 	*outputs = a.machine.Step(now, in, (*outputs)[:0])
 	for i := range *outputs {
-		a.act(&(*outputs)[i], &e)
+		a.act(&(*outputs)[i], e)
 	}
 	clear(*outputs)
 	outputsPool.Put(outputs)
 	e.send = a.out != nil
-	return e
 }
 
 // act does one output.
@@ -259,7 +261,7 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 }
 
 // run does a step's errands.
-func (a *attempt) run(e errands) {
+func (a *attempt) run(e *errands) {
 	if e.send {
 		a.send()
 	}
@@ -361,23 +363,23 @@ func (a *attempt) confirmed(err error, e *errands) {
 // loss before it, says why.
 func (a *attempt) relinquish(why error) {
 	a.mu.Lock()
-	e := a.relinquishLocked(why)
+	var e errands
+	a.relinquishLocked(why, &e)
 	a.mu.Unlock()
-	a.run(e)
+	a.run(&e)
 }
 
-func (a *attempt) relinquishLocked(why error) errands {
+func (a *attempt) relinquishLocked(why error, e *errands) {
 	if a.ending != nil || a.over.Load() {
-		return errands{}
+		return
 	}
 	now := a.group.now()
 	a.ending = &ending{why: why, at: time.Duration(now)}
 	a.ending.done.Add(1)
-	e := a.stepLocked(now, protocol.Input{Kind: protocol.Relinquish})
+	a.stepLocked(now, protocol.Input{Kind: protocol.Relinquish}, e)
 	if a.lease != nil && !a.over.Load() { // not lost in that very step
 		a.end(why, now)
 	}
-	return e
 }
 
 // unlock ends a lease: it is passed on to the next of this Locker's callers who
@@ -387,14 +389,14 @@ func (a *attempt) unlock(l *Lease) *ending {
 	a.mu.Lock()
 	var e errands
 	if a.lease == l && l.ended == nil && !(a.line != nil && a.pass(&e)) {
-		e = a.relinquishLocked(ErrReleased)
+		a.relinquishLocked(ErrReleased, &e)
 	}
 	var end *ending
 	if a.lease == l {
 		end = a.ending
 	}
 	a.mu.Unlock()
-	a.run(e)
+	a.run(&e)
 	return end
 }
 
@@ -402,7 +404,7 @@ func (a *attempt) unlock(l *Lease) *ending {
 func (a *attempt) pass(e *errands) bool {
 	return a.group.lines.pass(a.line, func() *Lease {
 		before := a.lease
-		*e = a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Pass})
+		a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Pass}, e)
 		if a.lease == before {
 			return nil
 		}
@@ -426,9 +428,10 @@ func (a *attempt) prolong(l *Lease, ttl time.Duration) <-chan error {
 		return done
 	}
 	a.prolonged = done
-	e := a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Prolong, TTL: ttl})
+	var e errands
+	a.stepLocked(a.group.now(), protocol.Input{Kind: protocol.Prolong, TTL: ttl}, &e)
 	a.mu.Unlock()
-	a.run(e)
+	a.run(&e)
 	return done
 }
 

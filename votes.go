@@ -29,13 +29,14 @@ func (a *attempt) answered(c *nodeCall, answered protocol.Instant) {
 		a.round.votes[c.node] = NodeVote{Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Err: err,
 			Latency: answered.Sub(c.sent), Holder: c.Vote.Holder, Remaining: c.Vote.Remaining}
 	}
-	e := a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer})
+	var e errands
+	a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer}, &e)
 	a.mu.Unlock()
 	if a.group.observer != nil {
 		a.group.observe(a.caller, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: protocol.Op(c.Op).String(),
 			Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Latency: answered.Sub(c.sent), Err: err})
 	}
-	a.run(e)
+	a.run(&e)
 }
 
 // admit turns a node's answer into a vote, or bars it.

@@ -185,8 +185,12 @@ func (a *Attempt) emit(kind OutputKind) *Output {
 	return out
 }
 
-// timeouts ends the wait for nodes that have not answered by their deadline.
+// timeouts ends the wait for nodes that have not answered by their deadline. None
+// comes before the timer.
 func (a *Attempt) timeouts(now Instant) {
+	if now < a.timer {
+		return
+	}
 	for i := range a.seats {
 		s := &a.seats[i]
 		if !s.waiting() || now < s.deadline(a.cfg) {
