@@ -41,14 +41,18 @@ type Peer struct {
 	// comparable in what it promises.
 	Nodes int
 	Note  string
+	Lone  bool // it serves one caller at a time, so it takes part alone only
 	Open  func(Where) (Locker, error)
 	// IsLock tells the locker's locks from its other keys on a redis-server, by name
 	// and value; an empty value is one that is not known yet. Nil if it has none there.
 	IsLock func(name, value string) bool
 }
 
-// Quorum says whether the peer asks a majority of the five redis-servers.
-func (p *Peer) Quorum() bool { return p.On == servers.Redis && p.Nodes == servers.RedisNodes }
+// Quorum says whether the peer asks a majority of the five redis-servers, for many
+// callers at once.
+func (p *Peer) Quorum() bool {
+	return p.On == servers.Redis && p.Nodes == servers.RedisNodes && !p.Lone
+}
 
 // The names that others refer to.
 const (
@@ -56,23 +60,25 @@ const (
 	Redsync   = "redsync"
 	FanOut    = "go-redis fan-out"
 	Pipelined = "go-redis pipelined"
+	Syscalls  = "system calls"
 )
 
 // All are all peers, redlock first.
 func All() []Peer {
 	five, one := servers.RedisNodes, 1
 	return []Peer{
-		{Redlock, servers.Redis, five, "fenced", openRedlock, isRedlockLock},
-		{Redsync, servers.Redis, five, "waits for all nodes, as by default", redsyncOpener(goRedisPools, false), isAny},
-		{"redsync FailFast", servers.Redis, five, "returns on a majority", redsyncOpener(goRedisPools, true), isAny},
-		{"redsync rueidis", servers.Redis, five, "waits for all nodes", redsyncOpener(rueidisPools, false), isAny},
-		{FanOut, servers.Redis, five, "SET NX PX, compare-and-delete; returns on a majority; no fencing, no renewal", openFanOut, isAny},
-		{Pipelined, servers.Redis, five, "the same with a pipeline and a worker per node", openPipelined, isAny},
-		{"rueidislock", servers.Redis, one, "one server", openRueidislock, isAny},
-		{"bsm/redislock", servers.Redis, one, "one server", openRedislock, isAny},
-		{"MariaDB GET_LOCK", servers.MySQL, one, "one server, no disk", openGetLock, nil},
-		{"go-zookeeper lock", servers.ZooKeeper, one, "an ensemble of one, forceSync=no", openZooKeeper, nil},
-		{"etcd mutex", servers.Etcd, one, "a cluster of one", openEtcd, nil},
+		{Redlock, servers.Redis, five, "fenced", false, openRedlock, isRedlockLock},
+		{Redsync, servers.Redis, five, "waits for all nodes, as by default", false, redsyncOpener(goRedisPools, false), isAny},
+		{"redsync FailFast", servers.Redis, five, "returns on a majority", false, redsyncOpener(goRedisPools, true), isAny},
+		{"redsync rueidis", servers.Redis, five, "waits for all nodes", false, redsyncOpener(rueidisPools, false), isAny},
+		{FanOut, servers.Redis, five, "SET NX PX, compare-and-delete; returns on a majority; no fencing, no renewal", false, openFanOut, isAny},
+		{Pipelined, servers.Redis, five, "the same with a pipeline and a worker per node", false, openPipelined, isAny},
+		{Syscalls, servers.Redis, five, "the floor: RESTORE and SREM by one thread's own system calls; no fencing; returns on a majority", true, openBySyscalls, isAny},
+		{"rueidislock", servers.Redis, one, "one server", false, openRueidislock, isAny},
+		{"bsm/redislock", servers.Redis, one, "one server", false, openRedislock, isAny},
+		{"MariaDB GET_LOCK", servers.MySQL, one, "one server, no disk", false, openGetLock, nil},
+		{"go-zookeeper lock", servers.ZooKeeper, one, "an ensemble of one, forceSync=no", false, openZooKeeper, nil},
+		{"etcd mutex", servers.Etcd, one, "a cluster of one", false, openEtcd, nil},
 	}
 }
 

@@ -32,12 +32,14 @@ func alone() Workload {
 	}
 }
 
+func forCrowds(p *lockers.Peer) bool { return !p.Lone }
+
 // crowd is many goroutines of one process, with a key each.
 func crowd(n int) Workload {
 	return Workload{
 		Name:  fmt.Sprintf("crowd-%d", n),
 		Title: fmt.Sprintf("Crowd: %d goroutines of one process, with keys of their own, lock and unlock", n),
-		Takes: func(p *lockers.Peer) bool { return true },
+		Takes: forCrowds,
 		Column: []Column{
 			{"ops/s", "ops_per_s", 0, true},
 			{"p50 µs", "both_p50_us", 0, false},

@@ -44,7 +44,7 @@ func hotSeparate() Workload {
 	return Workload{
 		Name:   "hot",
 		Title:  "Hot key: 16 lockers with connections of their own want one key all the time",
-		Takes:  func(*lockers.Peer) bool { return true },
+		Takes:  forCrowds,
 		Column: hotColumns(),
 		run: func(ctx context.Context, s *scene) (Figures, error) {
 			return contend(ctx, s, separate, separate, 0)
@@ -56,7 +56,7 @@ func hotPause() Workload {
 	return Workload{
 		Name:   "hot-pause",
 		Title:  "Hot key: 16 lockers with connections of their own want one key, each after a pause of 5 ms on average",
-		Takes:  func(*lockers.Peer) bool { return true },
+		Takes:  forCrowds,
 		Column: hotColumns(),
 		run: func(ctx context.Context, s *scene) (Figures, error) {
 			return contend(ctx, s, separate, separate, meanPause)
@@ -68,7 +68,7 @@ func hotShared() Workload {
 	return Workload{
 		Name:   "hot-shared",
 		Title:  "Hot key: 64 goroutines of one locker want one key all the time",
-		Takes:  func(*lockers.Peer) bool { return true },
+		Takes:  forCrowds,
 		Column: hotColumns(),
 		run: func(ctx context.Context, s *scene) (Figures, error) {
 			return contend(ctx, s, 1, shared, 0)
