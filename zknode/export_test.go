@@ -43,5 +43,8 @@ func (n *Node) PlaceAfter(ctx context.Context, happens func(), key string, p red
 	return n.place(s, st, w, p)
 }
 
+// Settle waits until the node does nothing by itself.
+func (n *Node) Settle() { n.calls.Wait() }
+
 // MostPlaces is how long the queue for a key can be.
 const MostPlaces = mostPlaces

@@ -357,7 +357,6 @@ func TestCallsThatAreNotAllowed(t *testing.T) {
 	queue(t, n, 1)
 	release(t, n, "k", 1) // it may not remove the waiter's znode
 	require.True(t, acquire(t, n, "k", 2).Granted)
-
 }
 
 // One that may not even have a znode is refused like anybody.
@@ -425,7 +424,7 @@ func TestRoundTripsOfWaiting(t *testing.T) {
 	require.EqualValues(t, 2, cost(func() { require.True(t, w.ask(t, 3).Granted) }), "a look and the grant")
 	require.EqualValues(t, 0, cost(func() {
 		w.stop()
-		time.Sleep(tick) // it would be done by now
+		counted.Settle()
 	}), "it has left nothing")
 	require.EqualValues(t, 1, cost(func() { release(t, counted, "k", 3) }))
 

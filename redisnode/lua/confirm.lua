@@ -6,8 +6,7 @@ end
 local token, counter = tonumber(ARGV[5]), read_counter()
 if token > counter then
   raise_counter(token)
-  lock_end()
-  redis.call('SET', KEYS[1], value_of(ARGV[3], lock.fence, token, lock.ends), 'KEEPTTL')
+  redis.call('SET', KEYS[1], value_of(ARGV[3], lock.fence, token, text_of(lock_end())), 'KEEPTTL')
   counter = token
 end
 return yes(lock.fence, counter)
