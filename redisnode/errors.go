@@ -82,6 +82,7 @@ var explanations = []struct{ text, why string }{
 	{"NOINFO", "cannot learn how old the server's data is: grant its user +info, or declare the node Durable if it is"},
 	{"NOUPTIME", "cannot learn how old the server's data is: declare the node Durable if it is"},
 	{"NOPERM", "the user's ACL does not allow this (see the package documentation)"},
+	{"executing the script can't", "the user's ACL does not allow this (see the package documentation)"},
 	{"READONLY", "the server is a replica: a node must be a master"},
 	{"LOADING", "the server is still loading its data"},
 	{"CROSSSLOT", "the server belongs to a cluster: give New a redis.ClusterClient"},

@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"hash/crc64"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -18,17 +16,16 @@ import (
 // of a second one, which raises the counters of all those that leave together; a native
 // release is one:
 //
-//	RESTORE lock ttl {hint, a, b, c}          grants if the key is free
+//	RESTORE lock ttl {owner: hint}            grants if the key is free
 //	BITFIELD fences OVERFLOW SAT
 //	    INCRBY u54 counter -hint              what the counter is above the hint, or 0
 //	    INCRBY u54 counter hint+1 ...         and as much above hint+1
 //
-//	SREM lock hint a b c                      frees the key if it is the owner's
+//	HDEL lock owner                           frees the key if it is the owner's
 //
-// They cost the server a quarter of what the scripts do. RESTORE makes a set of a
-// few integers, with its expiry, unless the key exists; and a set whose last
-// member goes is gone. So the owner is written as three integers. A counter tells the
-// smallest fence that may be given next. The first sum ends at zero, so the two make
+// They cost the server a quarter of what the scripts do. RESTORE makes a hash of one
+// field, with its expiry, unless the key exists; and a hash whose last field goes is
+// gone. A counter tells the smallest fence that may be given next. The first sum ends at zero, so the two make
 // it hint+1 if the hint may be given, and else one more than it was; and the first says
 // which.
 //
@@ -49,110 +46,36 @@ import (
 // in microseconds. An owner that may have released before must be looked up, and
 // so must a waiter's place; a hint that is far ahead is cut by the script.
 func isNative(call *redlock.Call, now int64) bool {
-	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 {
+	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || len(call.Owner) != ownerLength {
 		return false
 	}
 	return call.Op == redlock.OpRelease || call.Op == redlock.OpAcquire && int64(call.Hint) <= now+redlock.HintHorizon.Microseconds()
 }
 
-const ownerBytes = 16
-
-// parts are an owner's 128 bits in three numbers of 43, each with two bits above
-// that keep them in order and apart from a fence.
-type parts [3]uint64
-
-const (
-	partBits = 43
-	partMask = 1<<partBits - 1
-	partTag  = 1 << 60
-)
-
-// split gives the parts of an owner, if it has any: 32 hexadecimal digits, with
-// small letters, for join writes those.
-func split(owner string) (p parts, ok bool) {
-	if len(owner) != 2*ownerBytes {
-		return p, false
-	}
-	var raw [ownerBytes]byte
-	var text [2 * ownerBytes]byte
-	copy(text[:], owner)
-	for _, digit := range text {
-		if digit < 'a' && digit > '9' {
-			return p, false
-		}
-	}
-	if _, err := hex.Decode(raw[:], text[:]); err != nil {
-		return p, false
-	}
-	high, low := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
-	p[0] = partTag | high>>(64-partBits)
-	p[1] = 2*partTag | (high<<(2*partBits-64)|low>>(128-2*partBits))&partMask
-	p[2] = 3*partTag | low<<(3*partBits-128)&partMask
-	return p, true
-}
-
-// join is the reverse of split.
-func (p parts) join() string {
-	a, b, c := p[0]&partMask, p[1]&partMask, p[2]&partMask
-	var raw [ownerBytes]byte
-	binary.BigEndian.PutUint64(raw[:8], a<<(64-partBits)|b>>(2*partBits-64))
-	binary.BigEndian.PutUint64(raw[8:], b<<(128-2*partBits)|c>>(3*partBits-128))
-	return hex.EncodeToString(raw[:])
-}
-
-// inParts writes an owner as the scripts know it from native acquires.
-func inParts(owner string) string {
-	var buf [64]byte
-	return string(appendInParts(buf[:0], owner))
-}
-
-func appendInParts(b []byte, owner string) []byte {
-	p, ok := split(owner)
-	if !ok {
-		return append(b, '-') // no lock's owner
-	}
-	for i, part := range p {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendUint(b, part, 10)
-	}
-	return b
-}
-
-// joined reads what inParts wrote.
-func joined(text string) (owner string, ok bool) {
-	words := strings.Split(text, ",")
-	var p parts
-	if len(words) != len(p) {
-		return "", false
-	}
-	for i, word := range words {
-		part, err := strconv.ParseUint(word, 10, 64)
-		if err != nil || part>>60 != uint64(i+1) {
-			return "", false
-		}
-		p[i] = part
-	}
-	return p.join(), true
-}
-
 // crcTable is of the checksum that DUMP ends with: CRC-64 of Jones, reflected.
 var crcTable = crc64.MakeTable(0x95ac9329ac4bc9b5)
 
-// appendDump writes what DUMP would give for a set of a fence and an owner's parts:
-// the type, the set as Redis keeps small sets of integers, in order, and a footer
-// of the format's version and a checksum.
-func appendDump(b []byte, fence uint64, p parts) []byte {
-	const setOfIntegers, size, width, version = 11, 8 + 4*8, 8, 9
+// ownerLength is how long a native lock's owner is.
+const ownerLength = 32
+
+// appendDump writes what DUMP would give for a hash of a fence by its owner: the type,
+// the hash as Redis keeps small ones, a list of fields and values, and a footer of the
+// format's version and a checksum. Each entry ends with its length, for reading
+// backwards.
+func appendDump(b []byte, owner string, fence uint64) []byte {
+	const (
+		hashAsList, version        = 16, 10 // known since Redis 7.0
+		text, number64, end        = 0x80, 0xf4, 0xff
+		numberSize                 = 1 + 8
+		size                uint32 = 4 + 2 + (1 + ownerLength + 1) + (numberSize + 1) + 1
+	)
 	start := len(b)
-	b = append(b, setOfIntegers, size)
-	b = binary.LittleEndian.AppendUint32(b, width)
-	b = binary.LittleEndian.AppendUint32(b, 1+uint32(len(p)))
-	for _, n := range [...]uint64{fence, p[0], p[1], p[2]} {
-		b = binary.LittleEndian.AppendUint64(b, n)
-	}
-	return appendFooter(b, start, version)
+	b = append(b, hashAsList, byte(size))
+	b = binary.LittleEndian.AppendUint32(b, size)
+	b = binary.LittleEndian.AppendUint16(b, 2) // entries
+	b = append(append(append(b, text|ownerLength), owner...), 1+ownerLength)
+	b = append(binary.LittleEndian.AppendUint64(append(b, number64), fence), numberSize)
+	return appendFooter(append(b, end), start, version)
 }
 
 // appendFooter ends a dump. Redis's checksum begins with zero and inverts nothing.
@@ -161,10 +84,9 @@ func appendFooter(b []byte, start int, version uint16) []byte {
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native, unless its owner has no parts, and to
-// counts what it adds to the command for the counters. The work is done once for all
+// appendNative writes a call that is native, and to counts what it adds to the command for the counters. The work is done once for all
 // nodes that it goes to.
-func (n *Node) appendNative(b, counts []byte, call *redlock.Call) (text, _ []byte, ok bool) {
+func (n *Node) appendNative(b, counts []byte, call *redlock.Call) (text, _ []byte) {
 	if call.Scratch == nil {
 		return n.encodeNative(b, counts, call)
 	}
@@ -178,16 +100,15 @@ func (n *Node) appendNative(b, counts []byte, call *redlock.Call) (text, _ []byt
 	of := encodingOf{call.Op, call.Key, call.Owner, call.Hint, call.TTL, n.prefix}
 	if last.of != of {
 		last.of = of
-		last.text, last.counts, last.ok = n.encodeNative(last.text[:0], last.counts[:0], call)
+		last.text, last.counts = n.encodeNative(last.text[:0], last.counts[:0], call)
 	}
-	return append(b, last.text...), append(counts, last.counts...), last.ok
+	return append(b, last.text...), append(counts, last.counts...)
 }
 
 // encoding is a native call as it is written.
 type encoding struct {
 	of           encodingOf
 	text, counts []byte
-	ok           bool
 }
 
 // encodingOf is all that an encoding depends on.
@@ -199,26 +120,18 @@ type encodingOf struct {
 	prefix     string
 }
 
-func (n *Node) encodeNative(b, counts []byte, call *redlock.Call) (text, _ []byte, ok bool) {
-	p, ok := split(call.Owner)
-	if !ok {
-		return b, counts, false
-	}
+func (n *Node) encodeNative(b, counts []byte, call *redlock.Call) (text, _ []byte) {
 	if call.Op == redlock.OpRelease {
-		b = append(b, "*6\r\n$4\r\nSREM\r\n"...)
+		b = append(b, "*3\r\n$4\r\nHDEL\r\n"...)
 		b = n.appendKey(b, call.Key, "", "")
-		b = appendNumber(b, call.Hint)
-		for _, part := range p {
-			b = appendNumber(b, part)
-		}
-		return b, counts, true
+		return appendBulk(b, call.Owner), counts
 	}
 	b = append(b, "*4\r\n$7\r\nRESTORE\r\n"...)
 	b = n.appendKey(b, call.Key, "", "")
 	b = appendNumber(b, uint64(milliseconds(call.TTL)))
 	var buf [64]byte
-	b = appendBulk(b, appendDump(buf[:0], call.Hint, p))
-	return b, appendCounts(counts, counterOf(tagOf(call.Key)), call.Hint), true
+	b = appendBulk(b, appendDump(buf[:0], call.Owner, call.Hint))
+	return b, appendCounts(counts, counterOf(tagOf(call.Key)), call.Hint)
 }
 
 // countWords is how many words appendCounts writes.

@@ -11,32 +11,6 @@ import (
 	"github.com/quorumlock/redlock/internal/testserver"
 )
 
-// The three numbers that stand for an owner must tell all owners apart, be told
-// apart from fences, and stand in order, as Redis keeps a small set of integers.
-func TestOwnersInParts(t *testing.T) {
-	for _, owner := range []string{
-		"00000000000000000000000000000000", "ffffffffffffffffffffffffffffffff", "0123456789abcdeffedcba9876543210",
-		"80000000000000000000000000000001", "00000000001fffffffffc00000000000", "7ffffffffff0000000000080000000ff",
-	} {
-		p, ok := split(owner)
-		require.True(t, ok)
-		assert.Greater(t, p[0], uint64(redlock.MaxFence))
-		assert.Less(t, p[0], p[1])
-		assert.Less(t, p[1], p[2])
-		assert.Positive(t, int64(p[2]), "Redis's integers have a sign")
-		assert.Equal(t, owner, p.join())
-		again, ok := joined(inParts(owner))
-		assert.True(t, ok)
-		assert.Equal(t, owner, again)
-	}
-	for _, other := range []string{"", "xyz", "0123456789abcdeffedcba987654321g", "0123456789abcdeffedcba987654321", "0123456789ABCDEFFEDCBA9876543210"} {
-		_, ok := split(other)
-		assert.False(t, ok, other)
-	}
-	_, ok := joined("1,2,3")
-	assert.False(t, ok)
-}
-
 // Only what has become long for good counts as far away.
 func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
 	var d distance
@@ -62,7 +36,7 @@ func TestSettlingBringsNothingBack(t *testing.T) {
 	const owner = "0123456789abcdef0123456789abcdef"
 	names := n.namesOf("k")
 	settle := func(how string) bool {
-		a, err := runScript(t.Context(), n.client, acquireScript, names.of(owner), "", names.at, owner, 60000, 1<<50, how, "", "", inParts(owner))
+		a, err := runScript(t.Context(), n.client, acquireScript, names.of(owner), "", names.at, owner, 60000, 1<<50, how, "", "")
 		require.NoError(t, err)
 		return a.yes
 	}
@@ -87,10 +61,10 @@ func BenchmarkNativeEncoding(b *testing.B) {
 				release.Hint++
 				buf, counts = buf[:0], counts[:0]
 				for range 5 {
-					buf, counts, _ = n.appendNative(buf, counts, &acquire)
+					buf, counts = n.appendNative(buf, counts, &acquire)
 				}
 				for range 5 {
-					buf, counts, _ = n.appendNative(buf, counts, &release)
+					buf, counts = n.appendNative(buf, counts, &release)
 				}
 			}
 		})

@@ -163,7 +163,7 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 		return redlock.Vote{}, n.explain("acquire", errTTL)
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
-		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), "1", "", "", inParts(req.Owner))
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), "1", "", "")
 }
 
 // Confirm implements redlock.Node.
@@ -171,7 +171,7 @@ func (n *Node) Confirm(ctx context.Context, req redlock.ConfirmRequest) (redlock
 	if req.Token > redlock.MaxFence {
 		return redlock.Vote{}, n.explain("confirm", errToken)
 	}
-	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token, inParts(req.Owner))
+	return n.vote(ctx, "confirm", confirmScript, req.Key, req.Owner, req.Fence, req.Token)
 }
 
 // Extend implements redlock.Node.
@@ -179,7 +179,7 @@ func (n *Node) Extend(ctx context.Context, req redlock.ExtendRequest) (redlock.V
 	if req.TTL <= 0 {
 		return redlock.Vote{}, n.explain("extend", errTTL)
 	}
-	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL), inParts(req.Owner))
+	return n.vote(ctx, "extend", extendScript, req.Key, req.Owner, req.Fence, milliseconds(req.TTL))
 }
 
 // Release implements redlock.Node.
@@ -189,7 +189,7 @@ func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	}
 	names := n.namesOf(req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
-		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", inParts(req.Owner), names.at).Err()
+		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", names.at).Err()
 	})
 	if err != nil {
 		return n.explain("release", err)

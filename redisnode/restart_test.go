@@ -182,6 +182,24 @@ func TestINFODenied(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Who has fewer rights than the holder cannot see whose lock it is, and must not say
+// that it was released.
+func TestForcedReleaseWithFewerRights(t *testing.T) {
+	s := testserver.StartRedis(t)
+	admin := client(t, &redis.Options{Addr: s.Addr()})
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "locks", "on", ">secret", "~redlock:*", "&redlock:*", "+@all", "-hgetall").Err())
+	holder := submitting{node(t, s.Addr())}
+	vote, err := holder.call(within(t, patience), redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: chance(1), TTL: time.Minute, Hint: 1, Ordered: true})
+	require.NoError(t, err)
+	require.True(t, vote.Granted)
+	n := node(t, s.Addr(), func(o *redisnode.Options) { o.Username, o.Password = "locks", "secret" })
+	_, err = n.Inspect(within(t, patience), "k")
+	require.ErrorContains(t, err, "ACL")
+	err = n.Release(within(t, patience), redlock.ReleaseRequest{Key: "k", Owner: chance(1)})
+	require.ErrorContains(t, err, "ACL")
+	require.EqualValues(t, 1, admin.Exists(t.Context(), "redlock:{k}").Val())
+}
+
 // Votes tell the server's identity, yet asking for it must cost nothing in the
 // long run.
 func TestIdentityIsAskedPerConnection(t *testing.T) {

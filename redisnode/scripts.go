@@ -17,10 +17,10 @@ import (
 var luaFiles embed.FS
 
 var (
-	acquireScript = loadScript("acquire", 9)
-	confirmScript = loadScript("confirm", 6)
-	extendScript  = loadScript("extend", 6)
-	releaseScript = loadScript("release", 7)
+	acquireScript = loadScript("acquire", 8)
+	confirmScript = loadScript("confirm", 5)
+	extendScript  = loadScript("extend", 5)
+	releaseScript = loadScript("release", 6)
 	inspectScript = loadScript("inspect", 2)
 )
 
@@ -178,9 +178,6 @@ func remaining(ms int64) time.Duration {
 // holder is the owner of a lock, or a printable form of what stands in its
 // place: the key may hold anybody's data.
 func (a answer) holder() string {
-	if owner, ok := joined(a.owner); ok {
-		return owner
-	}
 	if a.fence > 0 || a.owner == "" {
 		return a.owner
 	}

@@ -286,7 +286,8 @@ func (s *stream) encode(to *link, now time.Duration) {
 	for i := range s.batch {
 		w := s.batch[i]
 		w.sent = now
-		if w.how == undecided && to.native.Load() && isNative(w.call, server) && s.encodeNative(&w) {
+		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
+			s.encodeNative(&w)
 			timed = timed || w.call.Op == redlock.OpAcquire
 			continue
 		}
@@ -308,17 +309,15 @@ func (s *stream) encode(to *link, now time.Duration) {
 	}
 }
 
-// encodeNative writes a native call, unless that cannot be. A release comes behind the
-// raising of the counter for its acquire.
-func (s *stream) encodeNative(w *waiting) (ok bool) {
+// encodeNative writes a native call. A release comes behind the raising of the counter
+// for its acquire.
+func (s *stream) encodeNative(w *waiting) {
 	r := &s.raises
 	if w.call.Op == redlock.OpRelease && r.words > 0 && w.call.Hint >= r.lowest {
 		s.encodeRaises(w.sent)
 	}
 	start := len(s.buf)
-	if s.buf, r.counts, ok = s.node.appendNative(s.buf, r.counts, w.call); !ok {
-		return false
-	}
+	s.buf, r.counts = s.node.appendNative(s.buf, r.counts, w.call)
 	if w.call.Op == redlock.OpAcquire {
 		if r.words == 0 || w.call.Hint < r.lowest {
 			r.lowest = w.call.Hint
@@ -327,7 +326,6 @@ func (s *stream) encodeNative(w *waiting) (ok bool) {
 	}
 	w.how = native
 	s.leave(w, start)
-	return true
 }
 
 // encodeRaises writes the command for the counters, if any are to be raised.

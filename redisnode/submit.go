@@ -103,8 +103,7 @@ func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
 // isReserved finds what owners cannot have, as it has a meaning in a lock's value. It
 // takes less time than strings.ContainsAny.
 func isReserved(owner string) bool {
-	return strings.IndexByte(owner, '~') >= 0 || strings.IndexByte(owner, ':') >= 0 ||
-		strings.IndexByte(owner, '|') >= 0 || strings.IndexByte(owner, ',') >= 0
+	return strings.IndexByte(owner, '~') >= 0 || strings.IndexByte(owner, ':') >= 0 || strings.IndexByte(owner, '|') >= 0
 }
 
 func isWaiter(id string) bool {
@@ -182,12 +181,7 @@ func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
 			b = appendBulk(b, "")
 		}
 		b = appendBulk(b, n.wakes)
-		b = appendBulk(b, flag(call.Wake))
-	}
-	var buf [64]byte
-	b = appendBulk(b, appendInParts(buf[:0], call.Owner))
-	if call.Op == redlock.OpRelease {
-		b = appendNumber(b, uint64(n.place(at)))
+		b = appendNumber(appendBulk(b, flag(call.Wake)), uint64(n.place(at)))
 	}
 	return b
 }

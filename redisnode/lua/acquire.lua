@@ -1,7 +1,7 @@
 -- ARGV: 3 owner, 4 ttl_ms, 5 hint, 6 whether the owner may have released before
 -- ('1'), or not (''), or holds the lock by a native grant whose fence is not above the
 -- counter and shall be this hint instead ('settle'), or shall be found ('count'),
--- 7 waiter, 8 the place that it wants in the queue (or ''), 9 the owner in parts
+-- 7 waiter, 8 the place that it wants in the queue (or '')
 local owner, ttl_ms, waiter = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 read_lock()
 
@@ -10,7 +10,7 @@ local function write_lock(fence, counter)
 end
 
 local settle = ARGV[6] == 'settle' or ARGV[6] == 'count'
-if is_of(owner, ARGV[9]) and not settle then
+if is_of(owner) and not settle then
   if lock_end() < clock() + ttl_ms * 1000 then
     write_lock(lock.fence, lock.counter)
   end
@@ -19,7 +19,7 @@ if is_of(owner, ARGV[9]) and not settle then
   return yes(lock.fence, counter)
 end
 
-local mine = lock and (settle and is_of(owner, ARGV[9]) or lock.set_aside and lock.owner == '~' .. waiter)
+local mine = lock and (settle and is_of(owner) or lock.set_aside and lock.owner == '~' .. waiter)
 if lock and not mine then
   local known = waiter ~= '' and lock.value and string.find(lock.value, waiter, lock.queue_at, true)
   if ARGV[8] == '' then

@@ -10,11 +10,8 @@
 -- the server's clock. While the key is set aside for a waiter, its owner is
 -- '~waiter' and its fence 0.
 --
--- A lock taken without a script is a set of four integers instead: its fence and
--- the owner in three parts (see native.go). 'a,b,c' then stands for the owner,
--- also once a script has made a string of it. The fence is gone from it if another
--- attempt, with the same hint to the microsecond, was released here by mistake: the
--- key stays locked then, and its owner cannot extend it.
+-- A lock taken without a script is a hash instead, of its fence by the owner (see
+-- native.go).
 --
 -- The fences are a string of counters. Each is 8 bytes, the highest first, and tells the
 -- smallest fence that may be given next. A lock shares its counter with others.
@@ -66,13 +63,12 @@ local function read_lock()
     return
   end
   if type(value) == 'table' then
-    local parts = redis.pcall('SMEMBERS', KEYS[1])
-    if #parts ~= 4 and #parts ~= 3 then
-      error(value.err)
+    local hash = redis.pcall('HGETALL', KEYS[1])
+    local fence = #hash == 2 and #hash[1] == 32 and string.match(hash[2], '^%d+$')
+    if not fence or #fence > 16 then
+      error(hash.err or value.err)
     end
-    table.sort(parts, function(a, b) return #a < #b or #a == #b and a < b end)
-    local fence = #parts == 4 and tonumber(parts[1]) or 0
-    lock = {owner = table.concat(parts, ',', #parts - 2), fence = fence, counter = 0, ends = '0', until_us = 0, native = true}
+    lock = {owner = hash[1], fence = tonumber(fence), counter = 0, ends = '0', until_us = 0, native = true}
     return
   end
   local _, last, owner, fence, counter, ends = string.find(value, '^([^:|]+):(%d+):(%d+):(%d+)')
@@ -85,9 +81,8 @@ local function read_lock()
   end
 end
 
--- Reports whether the lock is the owner's, who has two names.
-local function is_of(owner, parts)
-  return lock and lock.fence > 0 and (lock.owner == owner or lock.owner == parts)
+local function is_of(owner)
+  return lock and lock.fence > 0 and lock.owner == owner
 end
 
 -- A lock with the queue that it has, or with another one.
@@ -183,6 +178,6 @@ local function no(queued)
   return identified({0, owner, left_ms, '', read_counter(), clock(), queued})
 end
 
-local function stands(owner, parts, fence)
-  return is_of(owner, parts) and lock.fence == fence
+local function stands(owner, fence)
+  return is_of(owner) and lock.fence == fence
 end

@@ -1,6 +1,6 @@
--- ARGV: 3 owner, 4 fence, 5 token, 6 the owner in parts
+-- ARGV: 3 owner, 4 fence, 5 token
 read_lock()
-if not stands(ARGV[3], ARGV[6], tonumber(ARGV[4])) then
+if not stands(ARGV[3], tonumber(ARGV[4])) then
   return no(0)
 end
 local token, counter = tonumber(ARGV[5]), read_counter()

@@ -1,19 +1,21 @@
 -- ARGV: 2 owner, or '~' and a waiter who gives its place up, 3 tombstone_ms (''
 -- for none), 4 what the channels of waiters begin with, 5 whether to call the
--- waiter ('1' or ''), 6 the owner in parts, 7 where in the fences its counter is
+-- waiter ('1' or ''), 6 where in the fences its counter is
 --
 -- The order matters when memory is short: a script that has begun to write may
 -- go on, so the lock is freed even where a lone tombstone would be refused.
 local value = redis.pcall('GET', KEYS[1])
-local whole, parts = ARGV[2] .. ':', ARGV[6] .. ':'
+local start = ARGV[2] .. ':'
 if type(value) == 'table' then
-  local members = redis.pcall('SMEMBERS', KEYS[1])
-  if #members == 4 or #members == 3 then
-    table.sort(members, function(a, b) return #a < #b or #a == #b and a < b end)
-    value = table.concat(members, ',', #members - 2) .. ':' .. (#members == 4 and members[1] or '0') .. ':0:'
+  local hash = redis.pcall('HGETALL', KEYS[1])
+  if hash.err and not string.find(hash.err, 'WRONGTYPE', 1, true) then
+    return redis.error_reply(hash.err) -- it may be the owner's, and we may not look
+  end
+  if #hash == 2 then
+    value = hash[1] .. ':' .. hash[2] .. ':0:'
   end
 end
-if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.sub(value, 1, #parts) == parts) then
+if type(value) == 'string' and string.sub(value, 1, #start) == start then
   -- The next in the queue has the key set aside for it for a while. One whose
   -- process has hung up is passed over. Calls are hints: a user that may not
   -- publish releases all the same.
@@ -44,7 +46,7 @@ if type(value) == 'string' and (string.sub(value, 1, #whole) == whole or string.
   -- that by force may come between: then no fence below its own may follow.
   local fence = string.match(value, '^[^:]+:(%d+):0:')
   if fence then
-    local bit, next = string.format('%d', ARGV[7] * 8 + 10), string.format('%d', fence + 1)
+    local bit, next = string.format('%d', ARGV[6] * 8 + 10), string.format('%d', fence + 1)
     redis.call('BITFIELD', KEYS[2], 'OVERFLOW', 'SAT', 'INCRBY', 'u54', bit, '-' .. next, 'INCRBY', 'u54', bit, next)
   end
 elseif type(value) == 'string' and string.find(ARGV[2], '^~%x+$') then
