@@ -54,7 +54,7 @@ type received struct {
 	bytes     int       // of their requests
 	again     []waiting // to be made again in another manner
 	acquired  []waiting // natively, and the counter is not known yet
-	granted   []waiting // natively, and not told yet
+	granted   []waiting // natively, and not told yet, nor are the releases behind them
 }
 
 // settle tells what the reader did.
@@ -153,6 +153,9 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 			w.how = byDigest // once its part of the next answer was read
 		}
 		b.acquired = append(b.acquired, w)
+	case result == done && len(b.acquired)+len(b.granted) > 0:
+		// Who hears of a grant after its release would release it again.
+		b.granted = append(b.granted, w)
 	case result == done:
 		s.tell(w, answer{}, identified{}, nil, b)
 	default:
@@ -204,6 +207,10 @@ func (s *stream) readClock(r *bufio.Reader, asked waiting, b *received) error {
 		return err
 	}
 	for _, w := range b.granted {
+		if w.call.Op == redlock.OpRelease {
+			s.tell(w, answer{}, identified{}, nil, b)
+			continue
+		}
 		a := answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}
 		s.tell(w, a, s.identify(w, a, b, err), err, b)
 	}

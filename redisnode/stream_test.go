@@ -104,6 +104,41 @@ func TestStreamOrder(t *testing.T) {
 	})
 }
 
+// Who heard of the release before the grant would have to release once more.
+func TestStreamTellsInOrder(t *testing.T) {
+	n := node(t, testserver.StartRedis(t).Addr())
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	granted := make(map[string]bool)
+	for i := range 500 {
+		acquire := redlock.Call{Op: redlock.OpAcquire, Key: fmt.Sprint("k", i), Owner: chance(i), TTL: time.Hour,
+			Hint: uint64(time.Now().UnixMicro()), Ordered: true, Timeout: patience}
+		release := acquire
+		release.Op = redlock.OpRelease
+		acquire.Done = func(c *redlock.Call) {
+			defer all.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			granted[c.Owner] = true
+			if c.Err != nil || !c.Vote.Granted {
+				t.Errorf("%s: %+v %v", c.Key, c.Vote, c.Err)
+			}
+		}
+		release.Done = func(c *redlock.Call) {
+			defer all.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			if c.Err != nil || !granted[c.Owner] {
+				t.Errorf("%s: the release was told first, or failed: %v", c.Key, c.Err)
+			}
+		}
+		all.Add(2)
+		n.Submit(&acquire)
+		n.Submit(&release)
+	}
+	all.Wait()
+}
+
 // A call belongs to its maker again as soon as it is done: the stream, which looks
 // at waiting calls now and then, must not look at it any more. The race detector
 // tells.
