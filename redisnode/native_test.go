@@ -1,9 +1,11 @@
 package redisnode
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -26,6 +28,24 @@ func TestDistanceIsTheShortestOfTheLatest(t *testing.T) {
 		d.add(50 * time.Millisecond)
 	}
 	assert.True(t, d.far())
+}
+
+// What we write in the server's own format must stand its checks and suit its settings.
+func TestDumpsSuitTheServer(t *testing.T) {
+	c := redis.NewClient(&redis.Options{Addr: testserver.StartRedis(t).Addr()})
+	defer c.Close()
+	const owner = "0123456789abcdef0123456789abcdef"
+	for _, setting := range [][2]string{{}, {"sanitize-dump-payload", "yes"}, {"hash-max-listpack-entries", "0"}, {"hash-max-listpack-value", "0"}} {
+		if setting[0] != "" {
+			require.NoError(t, c.ConfigSet(t.Context(), setting[0], setting[1]).Err())
+		}
+		for _, fence := range []uint64{1, 1 << 31, redlock.MaxFence} {
+			require.NoError(t, c.Restore(t.Context(), "k", time.Minute, string(appendDump(nil, owner, fence))).Err(), "%v", setting)
+			require.Equal(t, map[string]string{owner: fmt.Sprint(fence)}, c.HGetAll(t.Context(), "k").Val())
+			require.EqualValues(t, 1, c.HDel(t.Context(), "k", owner).Val())
+			require.Zero(t, c.Exists(t.Context(), "k").Val())
+		}
+	}
 }
 
 // A native grant may be released by force before a script has settled its fence, which
