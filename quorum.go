@@ -115,9 +115,8 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 // context has the caller's values and never ends.
 func (a *attempt) context() context.Context { return context.WithoutCancel(a.caller) }
 
-// await waits for the verdict of the first round, which Close hastens, and hands the
-// lease over. From then on it is the lease that stands at the head of the line, if
-// there is one.
+// await waits for the verdict of the first round and hands the lease over. From
+// then on it is the lease that stands at the head of the line, if there is one.
 func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*Lease, error) {
 	a.mu.Lock()
 	first := a.round
@@ -129,6 +128,8 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 			told = true
 		case <-ctx.Done():
 			a.relinquish(ErrReleased)
+		case <-a.group.closing: // also where Close came before the round began
+			a.relinquish(ErrClosed)
 		}
 	}
 	now := a.group.now()

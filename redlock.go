@@ -325,14 +325,10 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	a := newAttempt(ctx, l, w.key, hex.EncodeToString(w.drawn[:16]))
 	select {
 	case g.asking <- struct{}{}:
-	default: // apart, as it is seldom and takes longer
-		select {
-		case g.asking <- struct{}{}:
-		case <-g.closing:
-			return nil, fmt.Errorf("redlock: %w", ErrClosed)
-		case <-ctx.Done():
-			return nil, endedWaiting(ctx, l.notAsked(w.key))
-		}
+	case <-g.closing:
+		return nil, fmt.Errorf("redlock: %w", ErrClosed)
+	case <-ctx.Done():
+		return nil, endedWaiting(ctx, l.notAsked(w.key))
 	}
 	start := protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: w.waiter.Hint(g.clock.Wall().UnixMicro())}
 	var err error

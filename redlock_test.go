@@ -455,6 +455,43 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// closingClock calls closes before the first look at the time that follows a look at
+// the date, which an attempt takes for its hint just before it begins.
+type closingClock struct {
+	redlock.Clock
+	closes func()
+	armed  bool
+}
+
+func (c *closingClock) Wall() time.Time {
+	c.armed = c.closes != nil
+	return c.Clock.Wall()
+}
+
+func (c *closingClock) Now() time.Duration {
+	if c.armed {
+		c.armed = false
+		c.closes()
+	}
+	return c.Clock.Now()
+}
+
+// An attempt that Close finds before it has asked anybody will never have a verdict.
+func TestCloseBeforeAnAttemptBegins(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		clock := &closingClock{Clock: redlock.GoClock()}
+		l, err := redlock.New([]redlock.Node{memnode.New(memnode.Options{Clock: redlock.GoClock()})}, redlock.Options{Clock: clock})
+		require.NoError(t, err)
+		clock.closes = func() {
+			clock.closes = nil
+			require.NoError(t, l.Close(context.Background()))
+		}
+		_, err = l.TryLock(context.Background(), "k")
+		require.ErrorIs(t, err, redlock.ErrClosed)
+		require.Nil(t, clock.closes, "it was closed at that moment")
+	})
+}
+
 func TestCloseEndsWithItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, redlock.Options{})

@@ -84,8 +84,8 @@ func appendFooter(b []byte, start int, version uint16) []byte {
 	return binary.LittleEndian.AppendUint64(b, ^crc64.Update(^uint64(0), crcTable, b[start:]))
 }
 
-// appendNative writes a call that is native, and to counts what it adds to the command for the counters. The work is done once for all
-// nodes that it goes to.
+// appendNative writes a call that is native, and to counts what it adds to the command
+// for the counters. The work is done once for all nodes that it goes to.
 func (n *Node) appendNative(b, counts []byte, call *redlock.Call) (text, _ []byte) {
 	if call.Scratch == nil {
 		return n.encodeNative(b, counts, call)
