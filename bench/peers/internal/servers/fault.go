@@ -70,3 +70,42 @@ func (f *Faulty) Close() error {
 	}
 	return attempt(f.servers.redis[Bad].Cont)
 }
+
+// FarBy is how long the way to a far server and back is, beyond what it takes here.
+const FarBy = 2 * time.Millisecond
+
+// Far is the group of five with a proxy before each, so that they are as far away as
+// servers in another data center of the same city.
+type Far struct{ proxies []*proxy }
+
+// Far puts the proxies up.
+func (s *Servers) Far() (*Far, error) {
+	f := &Far{}
+	for _, r := range s.redis {
+		p, err := startProxy(r.Addr())
+		if err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+		p.delay.Store(int64(FarBy))
+		f.proxies = append(f.proxies, p)
+	}
+	return f, nil
+}
+
+// Addrs are the addresses of the five.
+func (f *Far) Addrs() []string {
+	addrs := make([]string, len(f.proxies))
+	for i, p := range f.proxies {
+		addrs[i] = p.addr()
+	}
+	return addrs
+}
+
+// Close takes the proxies down.
+func (f *Far) Close() error {
+	for _, p := range f.proxies {
+		p.close()
+	}
+	return nil
+}

@@ -63,6 +63,23 @@ func TestServers(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	far, err := s.Far()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range far.Addrs() {
+		c := redis.NewClient(&redis.Options{Addr: addr})
+		start := time.Now()
+		if err := c.Ping(ctx).Err(); err != nil || time.Since(start) < FarBy {
+			t.Errorf("a far node answered in %v: %v", time.Since(start), err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := far.Close(); err != nil {
+		t.Error(err)
+	}
 	count := func(skip int) int {
 		n, err := s.Leftovers(ctx, skip, func(key, _ string) bool { return strings.HasPrefix(key, "lock") })
 		if err != nil {

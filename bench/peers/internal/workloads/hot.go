@@ -2,6 +2,7 @@ package workloads
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/quorumlock/redlock/bench/peers/internal/lockers"
 	"github.com/quorumlock/redlock/bench/peers/internal/measure"
+	"github.com/quorumlock/redlock/bench/peers/internal/servers"
 )
 
 // separate is how many lockers with connections of their own contend, as so many
@@ -60,6 +62,26 @@ func hotPause() Workload {
 		Column: hotColumns(),
 		run: func(ctx context.Context, s *scene) (Figures, error) {
 			return contend(ctx, s, separate, separate, meanPause)
+		},
+	}
+}
+
+// hotFar shows what the same takes where it is the network's time that counts, and not
+// that of processors which are all busy.
+func hotFar() Workload {
+	return Workload{
+		Name: "hot-far",
+		Title: fmt.Sprintf("Hot key: 16 lockers with connections of their own want one key all the time, from servers %d ms away",
+			servers.FarBy.Milliseconds()),
+		Takes:  (*lockers.Peer).Quorum,
+		Column: hotColumns(),
+		run: func(ctx context.Context, s *scene) (Figures, error) {
+			far, err := s.bench.Servers.Far()
+			if err != nil {
+				return nil, err
+			}
+			s.where.Redis, s.mend = far.Addrs(), far.Close
+			return contend(ctx, s, separate, separate, 0)
 		},
 	}
 }

@@ -116,7 +116,7 @@ func (b *Bench) where() lockers.Where {
 
 // All are all workloads.
 func All() []Workload {
-	all := []Workload{alone(), crowd(64), crowd(512), hotSeparate(), hotPause(), hotShared()}
+	all := []Workload{alone(), crowd(64), crowd(512), hotSeparate(), hotPause(), hotFar(), hotShared()}
 	for _, f := range []servers.Fault{servers.Slow, servers.Stopped, servers.Closed} {
 		all = append(all, badNode(f))
 	}
