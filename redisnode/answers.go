@@ -1,7 +1,6 @@
 package redisnode
 
 import (
-	"bufio"
 	"fmt"
 	"runtime"
 	"strings"
@@ -14,7 +13,7 @@ import (
 func (s *stream) read(to *link) error {
 	var batch received
 	defer func() {
-		s.settle(&batch)
+		s.settle(to, &batch)
 		s.untold = append(batch.acquired, batch.granted...)
 	}()
 	for {
@@ -24,21 +23,20 @@ func (s *stream) read(to *link) error {
 			if batch.answered > 0 {
 				runtime.Gosched()
 			}
-			s.settle(&batch)
+			s.settle(to, &batch)
 		}
 		first, err := to.reader.Peek(1)
 		if err != nil {
 			return err
 		}
-		if batch.at == 0 {
-			batch.at, batch.nodes = s.clock.Now(), s.node.clock.Now()
-		}
 		if first[0] == '>' {
-			message, err := readPush(to.reader)
+			message, is, err := readPush(to.reader)
 			if err != nil {
 				return err
 			}
-			s.called(message)
+			if is {
+				s.called(message)
+			}
 			continue
 		}
 		if err := s.takeAnswer(to, &batch); err != nil {
@@ -49,30 +47,26 @@ func (s *stream) read(to *link) error {
 
 // received is what the reader did since it last told.
 type received struct {
-	at, nodes time.Duration // local instants, on the stream's clock and on the node's
-	answered  int
-	bytes     int       // of their requests
-	again     []waiting // to be made again in another manner
-	acquired  []waiting // natively, and the counter is not known yet
-	granted   []waiting // natively, and not told yet, nor are the releases behind them
+	answered int
+	bytes    int       // of their requests
+	acquired []waiting // natively, and the counter is not known yet
+	granted  []waiting // natively, and not told yet, nor are the releases behind them
 }
 
 // settle tells what the reader did.
-func (s *stream) settle(b *received) {
+func (s *stream) settle(to *link, b *received) {
 	s.mu.Lock()
 	s.next += b.answered
 	s.flying -= b.bytes
-	s.queue = append(s.queue, b.again...)
 	if b.answered > 0 && s.unanswered() == 0 {
 		if s.wrote < smallBatch {
-			s.distance.add(b.at - s.written)
+			s.distance.add(to.at - s.written)
 		}
 		s.flying = 0
 	}
 	flush := s.mayFlush()
 	s.mu.Unlock()
-	clear(b.again)
-	*b = received{again: b.again[:0], acquired: b.acquired, granted: b.granted}
+	*b = received{acquired: b.acquired, granted: b.granted}
 	if flush {
 		s.flush()
 	}
@@ -98,7 +92,7 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 	case counters:
 		err = s.readCounters(to, b)
 	case clock:
-		err = s.readClock(to.reader, w, b)
+		err = s.readClock(to, w, b)
 	case native:
 		next, err = s.readNative(to, w, b)
 	default:
@@ -115,26 +109,61 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 	switch {
 	case next != w.how:
 		w.how = next
-		b.again = append(b.again, w)
+		s.again(to, w, b)
 	case w.how == byDigest || w.how == byText || w.how == toSettle:
 		if w.call.Place.Hold != 0 {
 			s.place(w.call, a.queued)
 		}
-		s.remaining(&a, w.sent, b.at)
+		s.remaining(&a, w.sent, to.at)
 		if a.clock.IsZero() {
 			// A refusal has not looked at it. What it was a moment ago is what a
 			// later grant's is compared with.
 			a.clock, a.before = s.shown, w.sent-s.since
 		}
-		s.tell(w, a, s.identify(w, a, b, err), err, b)
+		s.tell(to, w, a, err)
+		if isReplica(err) {
+			// Who is it now? The address may lead to another server.
+			s.node.demoted()
+			return fmt.Errorf("the connection was given up: %w", err)
+		}
 	}
 	return nil
 }
 
 // tell ends a call that was answered.
-func (s *stream) tell(w waiting, a answer, who identified, err error, b *received) {
-	w.call.Answered = b.at
-	s.node.finish(w.call, a, who, err)
+func (s *stream) tell(to *link, w waiting, a answer, err error) {
+	w.call.Answered = to.at
+	s.node.finish(w.call, a, s.identify(to, w, a, err), err)
+}
+
+// again has a call made once more, in the manner that it has now: it did nothing, or
+// was granted natively and has no fence yet. It comes behind what was submitted
+// meanwhile, so an acquire whose owner was released since is not made: nothing of
+// that owner is left, and nothing may come after its release.
+func (s *stream) again(to *link, w waiting, b *received) {
+	s.mu.Lock()
+	over := to.sealed && w.call.Op == redlock.OpAcquire && s.isReleased(w.call, s.next+b.answered)
+	if !over {
+		s.queue = append(s.queue, w)
+	}
+	s.mu.Unlock()
+	if over {
+		s.tell(to, w, answer{clock: s.shown, before: w.sent - s.since, server: server{uptime: -1}}, nil)
+	}
+}
+
+// isReleased looks for a release of a call's owner, among those of the reader's calls
+// from one on, which were not told yet, and all that come behind them.
+func (s *stream) isReleased(call *redlock.Call, from int) bool {
+	for _, calls := range [][]waiting{s.taken[from:], s.sent, s.queue} {
+		for i := range calls {
+			c := calls[i].call
+			if c.Op == redlock.OpRelease && c.Owner == call.Owner && c.Key == call.Key {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // readNative reads what became of a native call, and says how it must be made
@@ -146,6 +175,7 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 	}
 	if result == unusable {
 		to.native.Store(false)
+		result = taken
 	}
 	switch {
 	case w.call.Op == redlock.OpAcquire:
@@ -157,7 +187,7 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 		// Who hears of a grant after its release would release it again.
 		b.granted = append(b.granted, w)
 	case result == done:
-		s.tell(w, answer{}, identified{}, nil, b)
+		s.tell(to, w, answer{}, nil)
 	default:
 		return byDigest, nil
 	}
@@ -166,11 +196,12 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 
 // readCounters reads of the counters of the latest native acquires.
 func (s *stream) readCounters(to *link, b *received) error {
-	unknown := false
 	err := readRaised(to.reader, len(b.acquired))
-	if _, unknown = err.(replyError); unknown {
+	reply, unknown := err.(replyError)
+	switch {
+	case unknown && isForGood([]byte(reply)):
 		to.native.Store(false)
-	} else if err != nil {
+	case !unknown && err != nil:
 		return err
 	}
 	for i := range b.acquired {
@@ -185,10 +216,10 @@ func (s *stream) readCounters(to *link, b *received) error {
 		}
 		switch {
 		case w.how == byDigest:
-			b.again = append(b.again, *w)
+			s.again(to, *w, b)
 		case unknown || instead != 0:
 			w.how, w.instead = toSettle, instead
-			b.again = append(b.again, *w)
+			s.again(to, *w, b)
 		default:
 			b.granted = append(b.granted, *w)
 		}
@@ -200,22 +231,21 @@ func (s *stream) readCounters(to *link, b *received) error {
 
 // readClock reads the server's clock and ends the calls that were granted before.
 // So a clock that leapt before a grant shows with it.
-func (s *stream) readClock(r *bufio.Reader, asked waiting, b *received) error {
-	at, err := readTime(r)
+func (s *stream) readClock(to *link, asked waiting, b *received) error {
+	at, err := readTime(to.reader)
 	_, replied := err.(replyError)
 	if err != nil && !replied {
 		return err
 	}
 	for _, w := range b.granted {
 		if w.call.Op == redlock.OpRelease {
-			s.tell(w, answer{}, identified{}, nil, b)
+			s.tell(to, w, answer{}, nil)
 			continue
 		}
-		a := answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}
-		s.tell(w, a, s.identify(w, a, b, err), err, b)
+		s.tell(to, w, answer{yes: true, fence: w.call.Hint, counter: w.call.Hint, clock: at, server: server{uptime: -1}}, err)
 	}
 	if err == nil {
-		s.hear(at, asked.sent, b.at)
+		s.hear(at, asked.sent, to.at)
 	}
 	clear(b.granted)
 	b.granted = b.granted[:0]
@@ -242,10 +272,13 @@ func (s *stream) hear(clock time.Time, sent, now time.Duration) {
 }
 
 // identify tells who answered a call. Behind a proxy each vote says it.
-func (s *stream) identify(w waiting, a answer, b *received, err error) identified {
-	sent := b.nodes - (b.at - w.sent)
-	if s.proxied && err == nil && w.call.Op != redlock.OpRelease {
-		return s.identity.learn(a.server, 0, sent, b.nodes)
+func (s *stream) identify(to *link, w waiting, a answer, err error) identified {
+	if w.call.Op == redlock.OpRelease {
+		return identified{}
 	}
-	return s.identity.onStream(sent, b.nodes)
+	sent := to.atNode - (to.at - w.sent)
+	if s.proxied && err == nil {
+		return s.identity.learn(a.server, 0, sent, to.atNode)
+	}
+	return s.identity.onStream(sent, to.atNode)
 }

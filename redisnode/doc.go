@@ -79,7 +79,9 @@
 //     forward after its start passes for older than it is with a program that
 //     has not seen it before.
 //
-// FLUSHALL, DEBUG RELOAD and the like lose grants and leave no trace of it.
+// FLUSHALL, DEBUG RELOAD and the like lose grants and leave no trace of it. So does a
+// server that is made a replica and a master again before a call finds it a replica;
+// if one does, it counts as restarted.
 //
 // # Cluster and Sentinel
 //
@@ -90,6 +92,9 @@
 // failover that happened before the program's first call, nor one in a cluster,
 // where the master of a slot answers with its own uptime: that is for you to rule
 // out, for instance by nodes that are single servers without replicas, which is
-// what quorums are for. Give every Sentinel node a Name, for the client does not
-// tell which servers it found. A redis.Ring is refused.
+// what quorums are for. A program asks the Sentinels every second which server is
+// the master, as the old one may go on as one; until it has heard, and while no
+// Sentinel can be reached, it stays with the old one. Give every Sentinel node a
+// Name, for the client does not tell which servers it found. A redis.Ring is
+// refused.
 package redisnode

@@ -101,6 +101,9 @@ var explanations = []struct{ text, why string }{
 	{"first record does not look like a TLS handshake", "the server does not speak TLS on this port"},
 }
 
+// isReplica finds what a server says that takes no writes, as it is no master.
+func isReplica(err error) bool { return err != nil && strings.Contains(err.Error(), "READONLY") }
+
 func explanation(err error) string {
 	if errors.Is(err, io.EOF) {
 		return "the server closed the connection"

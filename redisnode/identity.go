@@ -100,7 +100,7 @@ func (i *identity) learn(s server, dialled uint64, sent, received time.Duration)
 		i.lost = received - max(0, s.uptime-uptimeSlack)
 	}
 	if !i.shared {
-		i.lost = i.life.since(s.runID, i.lost)
+		i.lost = i.life.since(s.runID, i.lost, received)
 	}
 	// A changed server must be named twice: an answer of the old one may have been
 	// overtaken by the new one's.
@@ -113,20 +113,39 @@ func (i *identity) learn(s server, dialled uint64, sent, received time.Duration)
 // last cannot have lost a grant. Estimates of that differ by a round trip or so,
 // and votes must not.
 type life struct {
-	mu    sync.Mutex
-	runID string
-	lost  time.Duration
+	mu      sync.Mutex
+	runID   string
+	lost    time.Duration
+	demoted bool
 }
 
 // since gives the first estimate for the process, unless another one was seen
-// since then.
-func (l *life) since(runID string, estimate time.Duration) time.Duration {
+// since then, or it was a replica: that has its master's data, and is a master again
+// since nobody knows when.
+func (l *life) since(runID string, estimate, now time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.runID == "" || runID != l.runID {
+	switch {
+	case l.demoted:
+		l.runID, l.lost, l.demoted = runID, now, false
+	case l.runID == "" || runID != l.runID:
 		l.runID, l.lost = runID, estimate
 	}
 	return l.lost
+}
+
+// demote notes that the process was seen to be a replica.
+func (l *life) demote() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.demoted = true
+}
+
+// doubt has the next call ask the server for its identity.
+func (i *identity) doubt() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.settled = false
 }
 
 // onStream gives what is known of the server behind a stream's connection, of

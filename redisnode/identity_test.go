@@ -85,3 +85,17 @@ type connTo struct {
 }
 
 func (c connTo) RemoteAddr() net.Addr { return &net.TCPAddr{Port: c.port} }
+
+// A server that was a replica for a while runs on as the same process, with its
+// master's data.
+func TestDemotedServer(t *testing.T) {
+	i := &identity{dials: &dials{}, life: new(life)}
+	dial(i.dials, 1)
+	require.Equal(t, old.uptime-uptimeSlack, i.learn(old, 1, 0, 0).age)
+	i.life.demote()
+	i.doubt()
+	require.True(t, i.mustAsk(1))
+	require.Equal(t, time.Duration(1), i.learn(old, 1, 10*second, 10*second).age)
+	require.False(t, i.mustAsk(1))
+	require.Equal(t, 5*second, i.learn(old, 1, 15*second, 15*second).age)
+}

@@ -13,20 +13,33 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/quorumlock/redlock"
 )
 
 // link is a connection that go-redis has made and signed in to, and what is
 // known of the server behind it.
 type link struct {
 	raw    net.Conn
-	reader *bufio.Reader
+	reader *bufio.Reader // of what Read gives
 	conn   *redis.Conn
 	client *redis.Client
+
+	clock, nodes redlock.Clock // the stream's and the node's
+	at, atNode   time.Duration // local instants on these, at which the latest bytes came
 
 	mode    string      // what the scripts shall tell of the server
 	sealed  bool        // no request of the connection before this one is handled any more
 	channel string      // on which waiters can be called; empty if they cannot be
 	native  atomic.Bool // acquires may be made without a script
+}
+
+// Read notes when something came. An answer may have begun to come long before its
+// end did, and counts as answered only then.
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.raw.Read(p)
+	l.at, l.atNode = l.clock.Now(), l.nodes.Now()
+	return n, err
 }
 
 func (l *link) close() {
@@ -43,6 +56,10 @@ func (s *stream) dial() (*link, error) {
 	dialer := opts.Dialer
 	opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialer(ctx, network, addr)
+		if err == nil && !s.connecting(conn) {
+			_ = conn.Close()
+			return nil, errClosed
+		}
 		raw = conn
 		return conn, err
 	}
@@ -53,11 +70,11 @@ func (s *stream) dial() (*link, error) {
 
 	ctx, cancel := s.clock.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
-	l := &link{client: redis.NewClient(&opts), mode: modeFast}
+	l := &link{client: redis.NewClient(&opts), mode: modeFast, clock: s.clock, nodes: s.node.clock}
 	l.conn = l.client.Conn()
 	err := s.handshake(ctx, l)
 	if err == nil {
-		l.raw, l.reader = raw, bufio.NewReaderSize(raw, streamBuffer)
+		l.raw, l.reader = raw, bufio.NewReaderSize(l, streamBuffer)
 		if tcp, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
 			_ = tcp.SetWriteBuffer(2 * maxFlying) // a write shall not wait for a server that does not read
 		}
@@ -124,30 +141,39 @@ func (s *stream) introduce(ctx context.Context, c *redis.Conn) (who server, vers
 	return who, version, nil
 }
 
-// seal has the server drop the connection before this one, in case it has not
-// noticed that it broke. Then no acquire can come after a release that was sent
+// seal has the server drop the connections before this one, in case it has not
+// noticed that they broke. Then no acquire can come after a release that was sent
 // behind it, whatever happens to connections, and no tombstone is needed. It
 // reports false if the server does not let us.
 func (s *stream) seal(ctx context.Context, c *redis.Conn, runID string) (bool, error) {
+	if s.before.runID != runID {
+		s.before = connections{runID: runID} // the others died with their server
+	}
+	before := &s.before
 	id, err := c.ClientID(ctx).Result()
-	if err == nil {
-		before := s.latest
-		if before.runID != runID || before.id == 0 {
-			// It died with its server, or there was none. Whether we may is of
-			// interest all the same: nobody has this id.
-			before.id = 1 << 62
-		}
-		err = c.ClientKillByFilter(ctx, "ID", fmt.Sprint(before.id)).Err()
+	if err != nil || runID == "" {
+		before.unknown = true // also whether the ids are of this process
+		return false, ignoreReply(err)
 	}
-	if err != nil {
-		if isReply(err) {
-			return false, nil
+	// Whether we may is of interest also if there was none: nobody has such an id.
+	for _, other := range append(before.ids, 1<<62) {
+		if err = c.ClientKillByFilter(ctx, "ID", fmt.Sprint(other)).Err(); err != nil {
+			break
 		}
-		return false, err
 	}
-	s.latest = connection{runID, id}
-	return true, nil
+	switch {
+	case err == nil:
+		before.ids = append(before.ids[:0], id)
+	case len(before.ids) < maxBefore:
+		before.ids = append(before.ids, id)
+	default:
+		before.unknown = true
+	}
+	return err == nil && !before.unknown, ignoreReply(err)
 }
+
+// maxBefore is how many connections a stream remembers that may be left.
+const maxBefore = 16
 
 // subscribe has the server call waiters over this connection. That takes the
 // third version of the protocol, where messages come between answers, and a
@@ -156,25 +182,26 @@ func (s *stream) subscribe(l *link) error {
 	if err := l.raw.SetDeadline(s.clock.Wall().Add(callTimeout)); err != nil {
 		return err
 	}
-	if err := l.do("HELLO", "3"); err != nil {
+	if err := s.do(l, "HELLO", "3"); err != nil {
 		return ignoreReply(err)
 	}
 	channel := s.node.wakes + s.channel
-	if err := l.do("SUBSCRIBE", channel); err != nil {
+	if err := s.do(l, "SUBSCRIBE", channel); err != nil {
 		return ignoreReply(err)
 	}
-	switch err := l.do("TIME"); {
+	switch err := s.do(l, "TIME"); {
 	case err == nil:
 		l.channel = s.channel
 		return nil
 	case ignoreReply(err) != nil:
 		return err
 	}
-	return l.do("UNSUBSCRIBE", channel)
+	return s.do(l, "UNSUBSCRIBE", channel)
 }
 
-// do makes one call without looking at what it returns.
-func (l *link) do(command ...string) error {
+// do makes one call without looking at what it returns. Waiters of the connection
+// before may be called meanwhile.
+func (s *stream) do(l *link, command ...string) error {
 	request := appendArray(nil, len(command))
 	for _, word := range command {
 		request = appendBulk(request, word)
@@ -182,14 +209,63 @@ func (l *link) do(command ...string) error {
 	if _, err := l.raw.Write(request); err != nil {
 		return err
 	}
-	return skipReply(l.reader)
+	for {
+		first, err := l.reader.Peek(1)
+		if err != nil {
+			return err
+		}
+		if first[0] != '>' {
+			return skipReply(l.reader)
+		}
+		message, is, err := readPush(l.reader)
+		if err != nil || !is {
+			return err // or it is what answers SUBSCRIBE and UNSUBSCRIBE
+		}
+		s.called(message)
+	}
 }
 
 // ignoreReply forgets an error that the server sent.
 func ignoreReply(err error) error {
 	var reply replyError
-	if errors.As(err, &reply) {
+	if errors.As(err, &reply) || err != nil && isReply(err) {
 		return nil
 	}
 	return err
 }
+
+// masterEvery is how often Sentinels are asked which server is the master.
+const masterEvery = time.Second
+
+// followMaster breaks a connection, which go-redis does not know of, once the client's
+// Sentinels name another server than it goes to. They do not always succeed in
+// demoting the old master: then it would go on granting what the new one grants too.
+// It ends with the connection.
+func (s *stream) followMaster(l *link, gone <-chan struct{}) {
+	for {
+		rested := make(chan struct{})
+		timer := s.clock.AfterFunc(masterEvery, func() { close(rested) })
+		select {
+		case <-gone:
+			timer.Stop()
+			return
+		case <-rested:
+		}
+		ctx, cancel := s.clock.WithTimeout(s.ctx, masterEvery)
+		opts := s.client.Options()
+		to, err := opts.Dialer(ctx, opts.Network, opts.Addr)
+		cancel()
+		if err != nil {
+			continue // nobody knows better
+		}
+		moved := to.RemoteAddr().String() != l.raw.RemoteAddr().String()
+		_ = to.Close()
+		if moved {
+			_ = l.raw.Close()
+			return
+		}
+	}
+}
+
+// sentinelAddr is the address that go-redis gives clients which ask Sentinels.
+const sentinelAddr = "FailoverClient"

@@ -46,7 +46,7 @@ import (
 // in microseconds. An owner that may have released before must be looked up, and
 // so must a waiter's place; a hint that is far ahead is cut by the script.
 func isNative(call *redlock.Call, now int64) bool {
-	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || len(call.Owner) != ownerLength {
+	if !call.Ordered || call.Place.Waiter != "" || call.Hint == 0 || call.Hint > redlock.MaxFence || len(call.Owner) != ownerLength {
 		return false
 	}
 	return call.Op == redlock.OpRelease || call.Op == redlock.OpAcquire && int64(call.Hint) <= now+redlock.HintHorizon.Microseconds()
@@ -164,8 +164,8 @@ type outcome uint8
 
 const (
 	done     outcome = iota
-	taken            // the key is held, or is not what it should be: the script finds out
-	unusable         // the server does not take such calls, and did nothing
+	taken            // nothing was done: the script finds out why
+	unusable         // likewise, and the server takes no such calls
 )
 
 // readNative reads what became of a native call, but for the counter.
@@ -173,7 +173,7 @@ func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 	if op == redlock.OpRelease {
 		_, err := readNumber(r, ':')
 		if _, replied := err.(replyError); replied {
-			return taken, nil // a script made a string of the set
+			return taken, nil // a script made a string of the hash
 		}
 		return done, err
 	}
@@ -183,12 +183,19 @@ func readNative(r *bufio.Reader, op redlock.Op) (outcome, error) {
 		return done, err
 	case string(line) == "+OK":
 		return done, nil
-	case bytes.HasPrefix(line, []byte("-BUSYKEY")):
-		return taken, nil
+	case line[0] == '-' && isForGood(line[1:]):
+		return unusable, nil
 	case line[0] == '-':
-		return unusable, nil // it granted nothing, but may not know the format
+		return taken, nil
 	}
 	return done, fmt.Errorf("%w: %.40q", errNotRedis, line)
+}
+
+// isForGood tells errors that will come again from those of the moment (a key that is
+// held, no memory, a replica): the server lacks a command or does not let us, or
+// does not know the format.
+func isForGood(reply []byte) bool {
+	return bytes.HasPrefix(reply, []byte("ERR")) || bytes.HasPrefix(reply, []byte("NOPERM"))
 }
 
 // readRaised reads the beginning of an answer about so many counters.

@@ -271,6 +271,12 @@ func (n *Node) check(key, owner string) error {
 	return nil
 }
 
+// demoted notes that the server is a replica: its data are another's now.
+func (n *Node) demoted() {
+	n.life.demote()
+	n.identity.doubt()
+}
+
 // asked is an answer together with who gave it.
 type asked struct {
 	answer
@@ -282,6 +288,9 @@ func (n *Node) ask(ctx context.Context, s *script, keys []string, args ...any) (
 	got, err := within(ctx, n.clock, func() (asked, error) {
 		return n.askNow(ctx, s, keys, args)
 	})
+	if isReplica(err) {
+		n.demoted()
+	}
 	if n.durable {
 		got.age = 0
 	}

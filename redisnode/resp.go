@@ -80,23 +80,24 @@ func readAnswer(r *bufio.Reader, known string) (answer, error) {
 
 // readPush reads what a server sends unasked, and gives the message if it is one
 // of a channel.
-func readPush(r *bufio.Reader) (message string, err error) {
+func readPush(r *bufio.Reader) (message string, is bool, err error) {
 	n, err := readNumber(r, '>')
 	if err != nil || n != 3 {
-		return "", errNotRedis // nothing else than the channel was subscribed to
+		return "", false, errNotRedis // nothing else than the channel was subscribed to
 	}
 	kind, err := readText(r, "message")
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	if _, err = readText(r, ""); err != nil {
-		return "", err
+		return "", false, err
 	}
 	if kind == "message" {
-		return readText(r, "")
+		message, err = readText(r, "")
+		return message, true, err
 	}
 	_, err = readNumber(r, ':')
-	return "", err
+	return "", false, err
 }
 
 func readNumber(r *bufio.Reader, kind byte) (int64, error) {

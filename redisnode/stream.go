@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -109,6 +110,7 @@ type stream struct {
 	untold []waiting // natively acquired, of a reader that is gone
 	flying int       // bytes written and not answered
 
+	raw      net.Conn      // the latest that was made, perhaps not signed in to yet
 	link     *link         // nil while there is no connection
 	down     error         // why there is none, once that is known
 	overdue  error         // why the connection was given up, if it was
@@ -124,7 +126,7 @@ type stream struct {
 
 	ahead  atomic.Int64  // of the local clock, the server's when it was heard last, in nanoseconds
 	heard  atomic.Int64  // the local instant of that
-	latest connection    // the connecting goroutine's, who reads too
+	before connections   // the connecting goroutine's, who reads too
 	shown  time.Time     // likewise: the server's clock when it was heard last
 	since  time.Duration // and the local instant at which it was asked for that
 
@@ -160,10 +162,11 @@ func (d *distance) far() bool {
 	return shortest == 0 || shortest >= farAway
 }
 
-// connection is how the server knows one.
-type connection struct {
-	runID string
-	id    int64
+// connections are those that a server process may not have noticed the end of.
+type connections struct {
+	runID   string
+	ids     []int64
+	unknown bool // and others
 }
 
 func newStream(n *Node, client *redis.Client, proxied bool) *stream {
@@ -353,14 +356,22 @@ var noCall = &redlock.Call{Timeout: overdueMin, Done: func(*redlock.Call) {}}
 func (s *stream) close() {
 	s.mu.Lock()
 	s.closed = true
-	l := s.link
+	raw := s.raw
 	s.mu.Unlock()
 	s.cancel()
-	if l != nil {
-		_ = l.raw.Close()
+	if raw != nil {
+		_ = raw.Close()
 	}
 	s.done.Wait()
 	s.fail(errClosed)
+}
+
+// connecting notes a connection while it is signed in to, for close to end it.
+func (s *stream) connecting(raw net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raw = raw
+	return !s.closed
 }
 
 // run connects, serves, and connects again, until close.
@@ -398,6 +409,11 @@ func (s *stream) serve(connected func()) error {
 	connected()
 	if flush {
 		s.flush()
+	}
+	if s.client.Options().Addr == sentinelAddr {
+		gone := make(chan struct{})
+		defer close(gone)
+		s.done.Go(func() { s.followMaster(link, gone) })
 	}
 	return s.read(link)
 }

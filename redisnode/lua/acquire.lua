@@ -5,11 +5,20 @@
 local owner, ttl_ms, waiter = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 read_lock()
 
+-- A lock that lasts longer already goes on to.
 local function write_lock(fence, counter)
-  redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(clock() + ttl_ms * 1000)), 'PX', ARGV[4])
+  local ends = clock() + ttl_ms * 1000
+  if is_of(owner) and lock_end() >= ends then
+    redis.call('SET', KEYS[1], value_of(owner, fence, counter, lock.ends), 'KEEPTTL')
+  else
+    redis.call('SET', KEYS[1], value_of(owner, fence, counter, text_of(ends)), 'PX', ARGV[4])
+  end
 end
 
 local settle = ARGV[6] == 'settle' or ARGV[6] == 'count'
+-- An owner that asks again for what it was granted natively was not told of that, and
+-- perhaps its fence was never counted.
+settle = settle or ARGV[6] == '1' and is_of(owner) and lock.counter == 0
 if is_of(owner) and not settle then
   if lock_end() < clock() + ttl_ms * 1000 then
     write_lock(lock.fence, lock.counter)

@@ -34,8 +34,12 @@ if type(value) == 'string' and string.sub(value, 1, #start) == start then
       local head = '~' .. waiter .. ':0:' .. string.match(value, '^[^:]+:%d+:(%d+)') .. ':0'
       -- As a rule it is the first, and the rest is copied once; see common.lua.
       local rest = at == first and string.gsub(value, '^[^|]+|[^|]+', head, 1) or head .. string.sub(value, last + 1)
-      redis.call('SET', KEYS[1], rest, 'PX', hold_ms)
-      freed = true
+      -- A server without memory deletes all the same.
+      local set = redis.pcall('SET', KEYS[1], rest, 'PX', hold_ms)
+      freed = not set.err
+      if not freed then
+        break
+      end
     end
     at = last + 1
   end
