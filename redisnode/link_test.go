@@ -116,3 +116,12 @@ func TestUnsealedConnectionsAreRemembered(t *testing.T) {
 	_, sealed = seal()
 	require.False(t, sealed, "one of them has no name to be ended by")
 }
+
+// However many calls wait, a release is taken.
+func TestReleasesAreAlwaysTaken(t *testing.T) {
+	s, _, _, _ := pipe(t)
+	s.queue = make([]waiting, maxWaiting)
+	defer func() { s.queue = nil }()
+	require.ErrorIs(t, s.unable(redlock.OpAcquire), errTooMany)
+	require.NoError(t, s.unable(redlock.OpRelease))
+}

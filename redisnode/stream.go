@@ -181,7 +181,7 @@ func newStream(n *Node, client *redis.Client, proxied bool) *stream {
 
 func (s *stream) submit(call *redlock.Call) {
 	s.mu.Lock()
-	if err := s.unable(); err != nil {
+	if err := s.unable(call.Op); err != nil {
 		s.mu.Unlock()
 		s.node.finish(call, answer{}, identified{}, err)
 		return
@@ -202,14 +202,15 @@ func (s *stream) submit(call *redlock.Call) {
 	}
 }
 
-// unable says why a call cannot be taken.
-func (s *stream) unable() error {
+// unable says why a call cannot be taken. There are no more releases than locks, and
+// each that is not made keeps a key for a TTL.
+func (s *stream) unable(op redlock.Op) error {
 	switch {
 	case s.closed:
 		return errClosed
 	case s.down != nil:
 		return fmt.Errorf("no connection, trying again in the background: %w", s.down)
-	case len(s.queue)+s.unanswered() >= maxWaiting:
+	case op != redlock.OpRelease && len(s.queue)+s.unanswered() >= maxWaiting:
 		return errTooMany
 	}
 	return nil

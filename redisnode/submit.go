@@ -14,7 +14,7 @@ import (
 
 var _ redlock.Submitter = (*Node)(nil)
 
-// maxWaiting bounds the calls that a node has not answered yet.
+// maxWaiting bounds the calls that a node has not answered yet, but for releases.
 const maxWaiting = 16384
 
 var errTooMany = fmt.Errorf("%d calls wait for the server already", maxWaiting)
@@ -35,7 +35,7 @@ func (n *Node) Submit(call *redlock.Call) {
 		n.stream.submit(call)
 		return
 	}
-	if n.apart.Add(1) > maxWaiting {
+	if n.apart.Add(1) > maxWaiting && call.Op != redlock.OpRelease {
 		n.apart.Add(-1)
 		n.finish(call, answer{}, identified{}, errTooMany)
 		return
