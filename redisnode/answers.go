@@ -155,7 +155,7 @@ func (s *stream) again(to *link, w waiting, b *received) {
 // isReleased looks for a release of a call's owner, among those of the reader's calls
 // from one on, which were not told yet, and all that come behind them.
 func (s *stream) isReleased(call *redlock.Call, from int) bool {
-	for _, calls := range [][]waiting{s.taken[from:], s.sent, s.queue} {
+	for _, calls := range [][]waiting{s.taken[from:], s.sent, s.batch, s.queue} {
 		for i := range calls {
 			c := calls[i].call
 			if c.Op == redlock.OpRelease && c.Owner == call.Owner && c.Key == call.Key {

@@ -104,6 +104,7 @@ type stream struct {
 	flushing bool // somebody is writing
 
 	queue  []waiting // submitted, and not written
+	batch  []waiting // taken from the queue by whoever writes; changed with mu held
 	sent   []waiting // written, and not taken by the reader
 	taken  []waiting // by the reader, which changes them for others only with mu held
 	next   int       // of those, the one to be answered next
@@ -119,8 +120,7 @@ type stream struct {
 	distance distance
 
 	// Of whoever writes.
-	batch  []waiting // taken from the queue
-	leaves []waiting // as they are written, with what is no call among them
+	leaves []waiting // the batch as it is written, with what is no call among them
 	buf    []byte
 	raises raises
 
@@ -253,20 +253,23 @@ func (s *stream) flush() {
 		now := s.clock.Now()
 		s.encode(to, now)
 
+		var unsent []waiting
 		s.mu.Lock()
-		broken := s.link != to
-		if !broken {
+		if s.link != to {
+			unsent, s.batch = s.batch, nil
+		} else {
 			s.sent = append(s.sent, s.leaves...)
 			s.flying += len(s.buf)
 			s.written, s.wrote = now, len(s.buf)
+			clear(s.batch)
+			s.batch = s.batch[:0]
 		}
 		s.mu.Unlock()
-		if broken {
-			s.end(s.batch, errBroken)
+		if unsent != nil {
+			s.end(unsent, errBroken)
 		} else if _, err := to.raw.Write(s.buf); err != nil {
 			_ = to.raw.Close() // the reader tells
 		}
-		clear(s.batch)
 		clear(s.leaves)
 		if cap(s.buf) > 16*streamBuffer {
 			s.buf = nil
