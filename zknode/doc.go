@@ -15,20 +15,24 @@
 //
 // With the default root, for a key "orders":
 //
-//	/redlock/locks               an identity, made up when the root is created
-//	/redlock/locks/orders        the record: counter, owner, fence, TTL and who waits, as JSON
-//	/redlock/locks/orders/lease  an ephemeral znode: the key is held while it is there
-//	/redlock/wake/5f0c...        an ephemeral znode: the waiter with that id can be called
-//	/redlock/swept               dates the last removal of idle keys
+//	/redlock/locks                 an identity, made up when the root is created
+//	/redlock/locks/.9b41...        is there as long as the root with that identity
+//	/redlock/locks/orders          the record: counter, owner, fence, TTL and who waits, as JSON
+//	/redlock/locks/orders/c07d...  is there as long as this very record
+//	/redlock/locks/orders/lease    an ephemeral znode: the key is held while it is there
+//	/redlock/wake/5f0c...          an ephemeral znode: the waiter with that id can be called
+//	/redlock/swept                 dates the last removal of idle keys
 //
 // A key may hold any bytes; all but letters, digits and -_~:,=+@! and dots inside
 // are written %XX. Record and lease change together, in one transaction that names
-// the version of the record, so it is the ensemble that excludes.
+// the version of the record, so it is the ensemble that excludes. It also demands
+// that root and record are those that the program knows: a znode that was removed
+// and made anew has its old versions again.
 //
 // An uncontended acquire is one round trip, and so are confirm, extend and
 // release. If another program used the key since, an acquire is three: the
-// ensemble refuses the first, and the key is looked at. On a key not used within
-// an hour it is two at most: looked at and created at once. A refusal costs one
+// ensemble refuses the first, and the key is looked at. On a key that this one has
+// not used it is two at most: looked at and created at once. A refusal costs one
 // or two. Writes go to a majority of the servers' disks, so ZooKeeper is the
 // slowest of the voters, and the fast majority decides without it.
 //

@@ -3,6 +3,7 @@ package zknode_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,9 +55,7 @@ func TestKeysOfAnyBytes(t *testing.T) {
 		require.True(t, acquire(t, n, key, 1).Granted, "%q", key)
 		require.Equal(t, owner(1), inspect(t, n, key).Owner)
 	}
-	names, _, err := conn.Children("/redlock/locks")
-	require.NoError(t, err)
-	require.Len(t, names, len(seen))
+	require.Len(t, keysAt(t, conn, "/redlock"), len(seen))
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
 		a, b := randomKey(random), randomKey(random)
@@ -90,13 +89,23 @@ func TestLayout(t *testing.T) {
 	data, stat, err := conn.Get(path)
 	require.NoError(t, err)
 	require.Zero(t, stat.EphemeralOwner)
-	require.JSONEq(t, fmt.Sprintf(`{"counter":%d,"grant":{"owner":"%s","fence":%d,"session":"%s","ttl_ms":60000}}`,
-		vote.Counter, owner(1), vote.Fence, leaseSession(t, conn, path)), string(data))
+	id := children(t, conn, path, 2)[0]
+	require.JSONEq(t, fmt.Sprintf(`{"id":"%s","counter":%d,"grant":{"owner":"%s","fence":%d,"session":"%s","ttl_ms":60000}}`,
+		id, vote.Counter, owner(1), vote.Fence, leaseSession(t, conn, path)), string(data))
 	release(t, n, "a/b", 1)
-	data, stat, err = conn.Get(path)
+	data, _, err = conn.Get(path)
 	require.NoError(t, err)
-	require.JSONEq(t, fmt.Sprintf(`{"counter":%d}`, vote.Counter), string(data))
-	require.Zero(t, stat.NumChildren)
+	require.JSONEq(t, fmt.Sprintf(`{"id":"%s","counter":%d}`, id, vote.Counter), string(data))
+	require.Equal(t, []string{id}, children(t, conn, path, 1))
+}
+
+func children(t *testing.T, conn *zk.Conn, path string, count int) []string {
+	t.Helper()
+	names, _, err := conn.Children(path)
+	require.NoError(t, err)
+	require.Len(t, names, count)
+	slices.Sort(names) // "lease" comes behind an id
+	return names
 }
 
 func leaseSession(t *testing.T, conn *zk.Conn, path string) string {
@@ -178,11 +187,28 @@ func TestRetention(t *testing.T) {
 	require.Equal(t, before.Version, after.Version)
 }
 
+// keysAt leaves out the znode that is as old as the root.
+func keysAt(t *testing.T, conn *zk.Conn, root string) []string {
+	t.Helper()
+	names, _, err := conn.Children(root + "/locks")
+	require.NoError(t, err)
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, ".") })
+}
+
 func keys(t *testing.T, conn *zk.Conn) []string {
 	t.Helper()
-	names, _, err := conn.Children("/redlock/locks")
+	return keysAt(t, conn, "/redlock")
+}
+
+// removeAll removes a znode as zkCli's deleteall does.
+func removeAll(t *testing.T, conn *zk.Conn, path string) {
+	t.Helper()
+	names, _, err := conn.Children(path)
 	require.NoError(t, err)
-	return names
+	for _, name := range names {
+		removeAll(t, conn, path+"/"+name)
+	}
+	require.NoError(t, conn.Delete(path, -1))
 }
 
 // Somebody who removes the root takes all that is known with it. That must show.
@@ -191,9 +217,7 @@ func TestRootRemoved(t *testing.T) {
 	s := server(t)
 	n, conn := node(t, s.Addr(), func(o *zknode.Options) { o.Durable = false }), connect(t, s.Addr(), time.Minute)
 	before := acquire(t, n, "k", 1)
-	for _, path := range []string{"/locks/k/lease", "/locks/k", "/locks", ""} {
-		require.NoError(t, conn.Delete("/redlock"+path, -1))
-	}
+	removeAll(t, conn, "/redlock")
 	vote, err := n.Extend(within(t, patience), redlock.ExtendRequest{Key: "k", Owner: owner(1), Fence: before.Fence, TTL: time.Minute})
 	require.NoError(t, err)
 	require.False(t, vote.Granted)

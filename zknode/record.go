@@ -1,6 +1,7 @@
 package zknode
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 // and not in the lease, so that one read tells everything at one instant: the
 // record, its age, and whether the lease is there.
 type record struct {
-	Counter  uint64      `json:"counter"` // the largest fence or token
+	ID       string      `json:"id,omitempty"` // the name of a child of the znode; see Node.write
+	Counter  uint64      `json:"counter"`      // the largest fence or token
 	Grant    *grant      `json:"grant,omitempty"`
 	Released []tombstone `json:"released,omitempty"`
 	Aside    *aside      `json:"aside,omitempty"` // of a free key
@@ -48,10 +50,23 @@ func parseRecord(data []byte) (record, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return record{}, fmt.Errorf("%w (%w)", errNotOurs, err)
 	}
+	if r.ID != "" && !validID(r.ID) {
+		return record{}, errNotOurs
+	}
 	if g := r.Grant; r.Counter > redlock.MaxFence || g != nil && (g.Owner == "" || g.Fence > redlock.MaxFence) {
 		return record{}, errNotOurs
 	}
 	return r, nil
+}
+
+// idLength is how long a record's ID is. It has to differ only from those that the
+// same key had before.
+const idLength = 16
+
+// validID says that a record's ID is one that write makes, and no path.
+func validID(id string) bool {
+	_, err := hex.DecodeString(id)
+	return err == nil && len(id) == idLength
 }
 
 func (r record) encode() []byte {

@@ -45,6 +45,10 @@ func (n *Node) keyPath(key string) string { return n.locksPath() + "/" + escape(
 
 func leasePath(keyPath string) string { return keyPath + "/lease" }
 
+// lifePath is a znode that is there as long as what is over all keys, for it is
+// below that. No key's name begins with a dot.
+func (n *Node) lifePath(incarnation string) string { return n.locksPath() + "/." + incarnation }
+
 // prepare gives the session to work in. The first call in it learns what there
 // is to know, and creates what has to be there.
 func (n *Node) prepare(ctx context.Context, create bool) (session, error) {
@@ -119,16 +123,24 @@ func (n *Node) survey(conn *zk.Conn, create bool) (session, error) {
 		// Writing what is there already shows the ensemble's clock. Whoever loses
 		// a race for it has the winner's reading.
 		sent := n.clock.Now()
-		written, err := conn.Set(n.locksPath(), data, stat.Version)
+		results, err := conn.Multi(
+			&zk.SetDataRequest{Path: n.locksPath(), Data: data, Version: stat.Version},
+			&zk.CheckVersionRequest{Path: n.lifePath(is.ID), Version: -1})
 		received := n.clock.Now()
 		switch {
-		case errors.Is(err, zk.ErrBadVersion) || errors.Is(err, zk.ErrNoNode):
+		case firstFailed(results) == 1: // somebody removed it, and that alone
+			if err := n.ensure(conn, n.lifePath(is.ID), nil); err != nil && !stale(err) {
+				return session{}, err
+			}
+			continue
+		case stale(err):
 			continue
 		case errors.Is(err, zk.ErrNoAuth) && !create:
 			return s, nil // it may look, and that is all
 		case err != nil:
 			return session{}, err
 		}
+		written := results[0].Stat
 		n.horizon.wrote(written.Mtime, sent, received)
 		s.incarnation = is.ID
 		// Both times are whole milliseconds.
@@ -136,6 +148,10 @@ func (n *Node) survey(conn *zk.Conn, create bool) (session, error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.ready = s
+		if n.surveyed != s.incarnation {
+			n.surveyed = s.incarnation
+			clear(n.cache) // it is of other data
+		}
 		if n.swept == 0 {
 			n.swept = max(1, received)
 		}
@@ -156,11 +172,18 @@ func (n *Node) found(conn *zk.Conn, s session) error {
 			return err
 		}
 	}
-	data, err := json.Marshal(identity{ID: n.newID(s)})
+	id := n.newID(s)
+	data, err := json.Marshal(identity{ID: id})
 	if err != nil {
 		return err
 	}
-	return n.ensure(conn, n.locksPath(), data)
+	_, err = conn.Multi(
+		&zk.CreateRequest{Path: n.locksPath(), Data: data, Acl: n.acl},
+		&zk.CreateRequest{Path: n.lifePath(id), Acl: n.acl})
+	if err != nil && !errors.Is(err, zk.ErrNodeExists) {
+		return fmt.Errorf("create %s: %w", n.locksPath(), err)
+	}
+	return nil
 }
 
 // ensure creates a znode if it is not there. A parent that is there need not
@@ -183,34 +206,20 @@ func (n *Node) ensure(conn *zk.Conn, path string, data []byte) error {
 // id is given once by an ensemble, and two ensembles that one program founds at
 // once have different names.
 func (n *Node) newID(s session) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", n.name, s.name, n.clock.Wall().UnixNano()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d", n.name, s.name, n.clock.Wall().UnixNano(), n.ids.Add(1)))
 	return hex.EncodeToString(sum[:16])
 }
 
-const (
-	// cacheLife is how long a state is taken to hold still. It is far shorter
-	// than any counter's retention: a znode that was removed and made anew counts
-	// its versions from the start, and must not be taken for the old one.
-	cacheLife = time.Hour
+// cacheSize bounds the states remembered.
+const cacheSize = 10_000
 
-	// cacheSize bounds the states remembered.
-	cacheSize = 10_000
-)
-
-// cached is a key as this node wrote or read it last.
-type cached struct {
-	state
-	at time.Duration
-}
-
+// recall gives a key as this node wrote or read it last. It may be long past, and
+// is good for nothing but a write, which the server refuses then.
 func (n *Node) recall(key string) (state, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	c, ok := n.cache[key]
-	if !ok || n.clock.Now()-c.at > cacheLife {
-		return state{}, false
-	}
-	return c.state, true
+	st, ok := n.cache[key]
+	return st, ok
 }
 
 // remember gives the state back, with when it was seen first.
@@ -224,13 +233,14 @@ func (n *Node) remember(key string, st state) state {
 		}
 	}
 	old, ok := n.cache[key]
-	if ok && st.exists && st.version < old.version && st.mtime <= old.mtime {
+	ok = ok && st.ID == old.ID
+	if ok && st.version < old.version && st.mtime <= old.mtime {
 		return st // an answer that others have overtaken
 	}
 	if ok && st.version == old.version && st.mtime == old.mtime {
 		st.seen = min(st.seen, old.seen)
 	}
-	n.cache[key] = cached{st, n.clock.Now()}
+	n.cache[key] = st
 	return st
 }
 

@@ -44,20 +44,27 @@ func (n *Node) sweep(s session) error {
 		if err := n.life.Err(); err != nil {
 			return err
 		}
-		path := n.locksPath() + "/" + name
-		exists, stat, err := s.conn.Exists(path)
-		if err != nil {
-			return err
+		if name[0] == '.' {
+			continue // no key
 		}
-		idle := clock - time.Duration(stat.Mtime)*time.Millisecond
-		if !exists || stat.NumChildren > 0 || idle <= n.retention {
-			continue
-		}
-		if err := s.conn.Delete(path, stat.Version); err != nil && !stale(err) {
+		if err := n.sweepKey(s, n.locksPath()+"/"+name, clock); err != nil && !stale(err) && !errors.Is(err, errNotOurs) {
 			return err
 		}
 	}
 	return nil
+}
+
+func (n *Node) sweepKey(s session, path string, clock time.Duration) error {
+	st, err := n.readAt(s, path)
+	if err != nil || !st.exists || st.leased || clock-time.Duration(st.mtime)*time.Millisecond <= n.retention {
+		return err
+	}
+	var ops []any
+	if st.ID != "" {
+		ops = append(ops, &zk.DeleteRequest{Path: path + "/" + st.ID, Version: -1})
+	}
+	_, err = s.conn.Multi(append(ops, &zk.DeleteRequest{Path: path, Version: st.version})...)
+	return err
 }
 
 // claim reports whether a sweep is due and ours to do, and gives the ensemble's

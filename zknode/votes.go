@@ -1,6 +1,7 @@
 package zknode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -184,6 +185,9 @@ func (n *Node) ifStands(c *call, key, owner string, fence uint64, do func(sessio
 				return vote, err
 			}
 		} else if !known {
+			if s, err = n.prepare(c.ctx, true); err != nil {
+				return redlock.Vote{}, err
+			}
 			// A server may lag behind the ensemble: a refusal needs certainty.
 			if st, err = n.lookClosely(s, key); err != nil {
 				return redlock.Vote{}, err
@@ -239,7 +243,7 @@ func (n *Node) release(c *call, req redlock.ReleaseRequest) error {
 	if err != nil {
 		return err
 	}
-	return n.clear(s, l, ending{bury: !ours, mine: func(g *grant) bool { return g.Owner == req.Owner }})
+	return n.clear(c.ctx, s, l, ending{bury: !ours, mine: func(g *grant) bool { return g.Owner == req.Owner }})
 }
 
 // expire ends a grant that this node made, or may have made.
@@ -250,7 +254,7 @@ func (n *Node) expire(l *lane, lapsed bool) error {
 	if err != nil {
 		return err
 	}
-	return n.clear(s, l, ending{lapsed: lapsed, mine: func(g *grant) bool {
+	return n.clear(ctx, s, l, ending{lapsed: lapsed, mine: func(g *grant) bool {
 		return g.Owner == l.owner && g.Fence == l.fence && g.Session == l.session
 	}})
 }
@@ -263,7 +267,7 @@ type ending struct {
 }
 
 // clear ends a grant, if there is one to end.
-func (n *Node) clear(s session, l *lane, e ending) error {
+func (n *Node) clear(ctx context.Context, s session, l *lane, e ending) error {
 	st, known := n.recall(l.key)
 	if g := st.holder(); !known || l.doubt || g == nil || !e.mine(g) {
 		var err error
@@ -294,6 +298,9 @@ func (n *Node) clear(s session, l *lane, e ending) error {
 			return nil
 		}
 		if !stale(err) {
+			return err
+		}
+		if s, err = n.prepare(ctx, true); err != nil {
 			return err
 		}
 		// The server that said so has caught up with what changed the key.
@@ -373,12 +380,27 @@ const (
 
 // write replaces a record that is still as st has it, does what is said to the
 // lease, and what calls a waiter or readies for that; or nothing of it.
+//
+// A znode that was removed and made anew counts its versions from the start, so
+// its version does not tell it from the one before. But a child whose name is the
+// record's ID goes with the znode. The life tells of the same for all keys.
 func (n *Node) write(s session, key string, st state, next record, lease leaseOp, calls ...any) (state, error) {
 	path := n.keyPath(key)
 	next = st.dated(next)
-	ops := []any{&zk.SetDataRequest{Path: path, Data: next.encode(), Version: st.version}}
+	made := next.ID == ""
+	if made {
+		next.ID = n.newID(s)[:idLength]
+	}
+	ops := []any{
+		&zk.CheckVersionRequest{Path: n.lifePath(s.incarnation), Version: -1},
+		&zk.SetDataRequest{Path: path, Data: next.encode(), Version: st.version},
+		&zk.CheckVersionRequest{Path: path + "/" + next.ID, Version: -1},
+	}
 	if !st.exists {
-		ops[0] = &zk.CreateRequest{Path: path, Data: next.encode(), Acl: n.acl}
+		ops[1] = &zk.CreateRequest{Path: path, Data: next.encode(), Acl: n.acl}
+	}
+	if made {
+		ops[2] = &zk.CreateRequest{Path: path + "/" + next.ID, Acl: n.acl}
 	}
 	leased := st.leased
 	take := func() any {
@@ -400,16 +422,16 @@ func (n *Node) write(s session, key string, st state, next record, lease leaseOp
 	received := n.clock.Now()
 	if err != nil {
 		n.forget(key)
-		if failed := firstFailed(results); failed >= len(ops) {
+		switch failed := firstFailed(results); {
+		case failed >= len(ops):
 			return state{}, &callError{err}
-		}
-		if !st.exists && errors.Is(err, zk.ErrNoNode) {
+		case failed == 0:
 			n.forgetSession() // somebody removed what was prepared
 		}
 		return state{}, err
 	}
 	written := state{exists: true, leased: leased, record: next, seen: received}
-	if stat := results[0].Stat; stat != nil {
+	if stat := results[1].Stat; stat != nil {
 		written.version, written.mtime = stat.Version, stat.Mtime
 		n.horizon.wrote(stat.Mtime, sent, received)
 	}
@@ -427,7 +449,11 @@ func (n *Node) look(s session, key string) (state, error) {
 }
 
 func (n *Node) read(s session, key string) (state, error) {
-	data, stat, err := s.conn.Get(n.keyPath(key))
+	return n.readAt(s, n.keyPath(key))
+}
+
+func (n *Node) readAt(s session, path string) (state, error) {
+	data, stat, err := s.conn.Get(path)
 	if errors.Is(err, zk.ErrNoNode) {
 		return state{}, nil
 	}
@@ -438,7 +464,12 @@ func (n *Node) read(s session, key string) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	return state{exists: true, version: stat.Version, mtime: stat.Mtime, leased: stat.NumChildren > 0, record: r, seen: n.clock.Now()}, nil
+	st := state{exists: true, version: stat.Version, mtime: stat.Mtime, record: r, seen: n.clock.Now()}
+	if stat.NumChildren == 0 {
+		st.ID = "" // somebody removed that child; the next write makes another
+	}
+	st.leased = stat.NumChildren > 1 || stat.NumChildren > 0 && st.ID == ""
+	return st, nil
 }
 
 // lookClosely reads a key after the server has caught up with the ensemble.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -111,13 +112,16 @@ type Node struct {
 	end   context.CancelFunc
 	calls sync.WaitGroup // goroutines
 
-	mu     sync.Mutex
-	closed bool
-	ready  session // with what is known of it; none if its conn is nil
-	lanes  map[laneID]*lane
-	cache  map[string]cached
-	waits  map[string]*watcher // by waiter
-	swept  time.Duration       // when this node last saw to idle keys
+	ids atomic.Uint64 // made here
+
+	mu       sync.Mutex
+	closed   bool
+	ready    session // with what is known of it; none if its conn is nil
+	lanes    map[laneID]*lane
+	surveyed string              // the incarnation that cache is of
+	cache    map[string]state    // the keys as they were seen last
+	waits    map[string]*watcher // by waiter
+	swept    time.Duration       // when this node last saw to idle keys
 }
 
 var (
@@ -143,7 +147,7 @@ func New(conn *zk.Conn, opts Options) *Node {
 		durable:   opts.Durable,
 		retention: orDefault(opts.FenceRetention, defaultFenceRetention),
 		lanes:     map[laneID]*lane{},
-		cache:     map[string]cached{},
+		cache:     map[string]state{},
 		waits:     map[string]*watcher{},
 	}
 	if n.clock == nil {
