@@ -36,7 +36,7 @@
 // or two. Writes go to a majority of the servers' disks, so ZooKeeper is the
 // slowest of the voters, and the fast majority decides without it.
 //
-// A key takes about 500 bytes of the servers' memory, and is removed once it has
+// A key takes about 900 bytes of the servers' memory, and is removed once it has
 // not been used for FenceRetention; Node sees to that in passing. Removing
 // /redlock by hand loses every grant and counter. Programs that run then see it,
 // as does every program that is not told Durable.
