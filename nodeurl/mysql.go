@@ -3,10 +3,8 @@ package nodeurl
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/quorumlock/redlock"
@@ -116,15 +114,10 @@ func mysqlAddress(u *url.URL, opts *mysqlnode.Options, form string) error {
 		opts.Network = "unix"
 		return nil
 	}
-	if u.Hostname() == "" {
-		return fmt.Errorf("it has no host: write %s", form)
-	}
-	port := orElse(u.Port(), defaultMySQLPort)
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return errors.New("the port is not between 1 and 65535")
-	}
-	opts.Network, opts.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
-	return nil
+	var err error
+	opts.Network = "tcp"
+	opts.Addr, err = oneServer(u.Host, defaultMySQLPort, form)
+	return err
 }
 
 // mysqlRelations refuses what does not go together.
@@ -150,11 +143,4 @@ func mysqlCredentials(user *url.Userinfo) (username, password string, err error)
 		return "", "", fmt.Errorf("a password without a user name: write USER:PASSWORD@ before the host, or set %s", MySQLUserVar)
 	}
 	return username, password, nil
-}
-
-func orElse(value, fallback string) string {
-	if value != "" {
-		return value
-	}
-	return fallback
 }

@@ -3,6 +3,7 @@ package nodeurl
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -60,6 +61,25 @@ func isSchemeName(s string) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("+-.", r)
 	}
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !valid(r) })
+}
+
+// oneServer makes an address of HOST[:PORT]. What is wrong is not quoted: it may be
+// a part of a password.
+func oneServer(server, defaultPort, form string) (string, error) {
+	u := url.URL{Host: server}
+	port := orElse(u.Port(), defaultPort)
+	n, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case strings.Contains(server, ","):
+		return "", fmt.Errorf("it has several hosts, but is of one server: write %s, a URL for each (only zk takes several in one)", form)
+	case server != "" && server[0] != '[' && strings.Count(server, ":") > 1:
+		return "", fmt.Errorf("its host has more than one ':': put an IPv6 address in brackets, as in [::1]:%s", defaultPort)
+	case u.Hostname() == "":
+		return "", fmt.Errorf("it has no host, or an empty one: write %s", form)
+	case err != nil || n == 0:
+		return "", errors.New("the port is not between 1 and 65535")
+	}
+	return net.JoinHostPort(u.Hostname(), port), nil
 }
 
 // params are the parameters a URL may have, each with what takes its value.
@@ -136,4 +156,11 @@ func number(to *int) func(string) error {
 		*to = int(n)
 		return nil
 	}
+}
+
+func orElse(value, fallback string) string {
+	if value != "" {
+		return value
+	}
+	return fallback
 }

@@ -5,10 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/quorumlock/redlock"
@@ -90,17 +88,11 @@ func prefix(to *string) func(string) error {
 
 // tcpAddress takes HOST[:PORT][/DB].
 func tcpAddress(u *url.URL, opts *redisnode.Options, form string) error {
-	if u.Hostname() == "" {
-		return fmt.Errorf("it has no host: write %s", form)
+	var err error
+	if opts.Addr, err = oneServer(u.Host, defaultRedisPort, form); err != nil {
+		return err
 	}
-	port := u.Port()
-	if port == "" {
-		port = defaultRedisPort
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return errors.New("the port is not between 1 and 65535")
-	}
-	opts.Network, opts.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
+	opts.Network = "tcp"
 	if db := strings.Trim(u.Path, "/"); db != "" {
 		if err := number(&opts.DB)(db); err != nil {
 			return fmt.Errorf("the path is the database, and %w: write %s", err, form)

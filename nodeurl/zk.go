@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -131,13 +130,8 @@ func zkAuth(user *url.Userinfo) ([]zknode.Auth, error) {
 func zkServers(u *url.URL, form string) ([]string, error) {
 	servers := strings.Split(u.Host, ",")
 	for _, server := range servers {
-		one := url.URL{Host: server}
-		if one.Hostname() == "" {
-			return nil, fmt.Errorf("it has no host, or an empty one: write %s", form)
-		}
-		port, err := strconv.ParseUint(one.Port(), 10, 16)
-		if one.Port() != "" && (err != nil || port == 0) {
-			return nil, errors.New("the port is not between 1 and 65535")
+		if _, err := oneServer(server, "2181", form); err != nil {
+			return nil, err
 		}
 	}
 	return servers, nil
