@@ -44,6 +44,7 @@ const (
 	errUserResource   = 1226
 	errSpecificAccess = 1227
 	errOptionPrevents = 1290
+	errBinlogFormat   = 1665
 	errReadOnly       = 1792
 	errReadOnlyMode   = 1836
 	errSecureMySQL    = 3159
@@ -106,6 +107,9 @@ func (n *Node) explanation(err error) string {
 	return ""
 }
 
+// setBinlog says what to do about the isolation and the binary log.
+const setBinlog = "set binlog_format to ROW or MIXED, or transaction_isolation to REPEATABLE-READ"
+
 // explainReply goes by the number of a server's error. The server's own words
 // follow it: they name the right that is missing, or the table.
 func (n *Node) explainReply(reply *mysql.MySQLError) string {
@@ -144,6 +148,8 @@ func (n *Node) explainReply(reply *mysql.MySQLError) string {
 		return "the server does not know a statement (is it MySQL 5.7, MariaDB 10.2 or later?)"
 	case errOptionPrevents, errReadOnly, errReadOnlyMode:
 		return "the server is read-only: a replica cannot be a node"
+	case errBinlogFormat:
+		return "the server has transaction_isolation READ-COMMITTED or lower and binlog_format STATEMENT, which do not go together: " + setBinlog
 	case errLockWait:
 		return "another transaction holds a row of the table"
 	case errConCount, errUserLimit, errUserResource:

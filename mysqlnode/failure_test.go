@@ -154,6 +154,8 @@ func TestErrorsExplain(t *testing.T) {
 	s := testserver.StartMariaDB(t)
 	secure := testserver.StartMariaDB(t, "--require-secure-transport=ON")
 	readOnly := testserver.StartMariaDB(t)
+	statements := testserver.StartMariaDB(t, "--log-bin", "--server-id=7", "--binlog-format=STATEMENT", "--transaction-isolation=READ-COMMITTED")
+	ready(t, statements)
 	ready(t, readOnly)
 	admin := database(t, s.DSN())
 	exec(t, admin, "CREATE OR REPLACE USER 'locks' IDENTIFIED BY 'hunter2'")
@@ -183,6 +185,7 @@ func TestErrorsExplain(t *testing.T) {
 		"reader":           {node(t, s.Addr(), as("reader", "hunter2", "granted")), "needs SELECT, INSERT, UPDATE and DELETE on `redlock`"},
 		"reader, which":    {node(t, s.Addr(), as("reader", "hunter2", "granted")), "INSERT, UPDATE command denied"},
 		"read-only":        {node(t, readOnly.Addr(), as("locks", "hunter2", "locks")), "read-only"},
+		"binary log":       {node(t, statements.Addr()), "set binlog_format to ROW or MIXED, or transaction_isolation to REPEATABLE-READ"},
 		"TLS only":         {node(t, secure.Addr()), "none without TLS"},
 		"dead port":        {node(t, deadAddr(t)), "refused"},
 		"another server":   {node(t, listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\r\n") })), "another kind of server"},
@@ -343,7 +346,7 @@ func TestOddSessions(t *testing.T) {
 	s, own := shared(t)
 	ready(t, s, own)
 	ready(t, s, own, sessions)
-	for _, params := range []string{"autocommit=0", "tx_isolation=%27SERIALIZABLE%27", "tx_isolation=%27READ-COMMITTED%27", "sql_mode=%27ORACLE%27", "sql_mode=%27SIMULTANEOUS_ASSIGNMENT%27"} {
+	for _, params := range []string{"autocommit=0", "tx_isolation=%27SERIALIZABLE%27", "tx_isolation=%27READ-COMMITTED%27", "sql_mode=%27ORACLE%27", "sql_mode=%27SIMULTANEOUS_ASSIGNMENT%27", "sql_mode=%27EMPTY_STRING_IS_NULL,STRICT_ALL_TABLES%27"} {
 		for _, mode := range []mysqlnode.Mode{mysqlnode.Lease, mysqlnode.Session} {
 			t.Run(params+" "+mode.String(), func(t *testing.T) {
 				opts := mysqlnode.Options{Mode: mode}

@@ -67,7 +67,7 @@ func (n *Node) leaseRelease(req redlock.ReleaseRequest) string {
 	n.makeRow(&q, req.Key)
 	n.readRow(&q, req.Key, "")
 	n.bury(&q, req.Key, req.Owner)
-	q.add("UPDATE %s SET owner='',expiry=LEAST(%s,%s) WHERE k=%s AND owner=%s",
+	q.add("UPDATE %s SET owner=x'',expiry=LEAST(%s,%s) WHERE k=%s AND owner=%s",
 		n.tables.rows, varExpiry, varNow, binary(req.Key), binary(req.Owner))
 	n.commit(&q)
 	q.answer(answerParts{yes: "1"})

@@ -153,7 +153,7 @@ func TestSweep(t *testing.T) {
 		db := database(t, s.DSN())
 		rows := table + map[mysqlnode.Mode]string{mysqlnode.Session: "_session"}[mode]
 		for i := range 700 {
-			exec(t, db, "INSERT INTO "+rows+" (k, counter, expiry) VALUES (?, 5, 1)", fmt.Sprintf("old%03d\x00", i))
+			exec(t, db, "INSERT INTO "+rows+" (k, owner, counter, expiry) VALUES (?, '', 5, 1)", fmt.Sprintf("old%03d\x00", i))
 		}
 		vote := granted(t, n, "held", 1)
 		granted(t, n, "recent", 2)
@@ -257,10 +257,13 @@ func TestProbe(t *testing.T) {
 		"not synced":          {[]string{"--innodb-flush-log-at-trx-commit=2"}, nil, "", "the node waits after every restart; set 1"},
 		"not synced, durable": {[]string{"--innodb-flush-log-at-trx-commit=0"}, func(o *mysqlnode.Options) { o.Durable = true }, "", "although the node is declared Durable"},
 		"binary log":          {[]string{"--log-bin", "--server-id=7"}, nil, "", "sync_binlog is 0"},
-		"read-only":           {[]string{"--loose-unknown"}, nil, "SET GLOBAL read_only=ON", "read_only is ON"},
-		"other engine":        {nil, nil, "ALTER TABLE %s ENGINE=MyISAM", "is MyISAM"},
-		"no table":            {nil, nil, "DROP TABLE %s", "run Init"},
-		"no tombstones":       {nil, nil, "DROP TABLE %s_released", "run Init"},
+		"binary log of statements": {[]string{"--log-bin", "--server-id=7", "--binlog-format=STATEMENT", "--transaction-isolation=READ-COMMITTED"}, sessions, "",
+			"binlog_format is STATEMENT and transaction_isolation READ-COMMITTED"},
+		"empty text is NULL": {[]string{"--sql-mode=EMPTY_STRING_IS_NULL,STRICT_ALL_TABLES"}, nil, "", ""},
+		"read-only":          {[]string{"--loose-unknown"}, nil, "SET GLOBAL read_only=ON", "read_only is ON"},
+		"other engine":       {nil, nil, "ALTER TABLE %s ENGINE=MyISAM", "is MyISAM"},
+		"no table":           {nil, nil, "DROP TABLE %s", "run Init"},
+		"no tombstones":      {nil, nil, "DROP TABLE %s_released", "run Init"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,9 +10,11 @@ import (
 	"github.com/quorumlock/redlock"
 )
 
-// settingsText is what Probe asks the server.
-const settingsText = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version','innodb_flush_log_at_trx_commit'," +
-	"'log_bin','sync_binlog','read_only','super_read_only','innodb_read_only','wsrep_on')"
+// settingsText is what Probe asks the server: what holds for our sessions, and for
+// all. The isolation has two names.
+const settingsText = "SHOW VARIABLES WHERE Variable_name IN ('version','innodb_flush_log_at_trx_commit'," +
+	"'log_bin','sync_binlog','binlog_format','transaction_isolation','tx_isolation'," +
+	"'read_only','super_read_only','innodb_read_only','wsrep_on')"
 
 // Probe implements redlock.Prober. It tries out the user's rights, without
 // changing anything.
@@ -83,6 +85,10 @@ func (n *Node) warnings(settings map[string]string) []string {
 			warn("%s is ON: the server refuses writes, as a replica does", name)
 		}
 	}
+	isolation := orDefault(settings["transaction_isolation"], settings["tx_isolation"])
+	if !n.noTable && settings["log_bin"] == "ON" && settings["binlog_format"] == "STATEMENT" && strings.HasPrefix(isolation, "READ-") {
+		warn("binlog_format is STATEMENT and transaction_isolation %s: the server refuses all writes; %s", isolation, setBinlog)
+	}
 	if settings["wsrep_on"] == "ON" {
 		warn("the server belongs to a Galera cluster, all of which is one node")
 	}
@@ -131,7 +137,7 @@ func (n *Node) tableWarnings(ctx context.Context) []string {
 	for _, table := range []string{n.tables.rows, n.tables.released} {
 		for _, statement := range []string{
 			"SELECT COUNT(*) FROM %s WHERE 1=0",
-			"INSERT INTO %s (k,owner,expiry) SELECT '','',0 FROM DUAL WHERE 1=0",
+			"INSERT INTO %s (k,owner,expiry) SELECT x'',x'',0 FROM DUAL WHERE 1=0",
 			"UPDATE %s SET expiry=0 WHERE 1=0",
 			"DELETE FROM %s WHERE 1=0",
 		} {

@@ -30,7 +30,7 @@ func idleSeconds(d time.Duration) int64 {
 
 // noRow is readRow where there is no table.
 func (n *Node) noRow(q *query) {
-	q.add("SET %s='',%s=0,%s=0,%s=0,%s=0,%s=0,%s=%s",
+	q.add("SET %s=x'',%s=0,%s=0,%s=0,%s=0,%s=0,%s=%s",
 		varOwner, varFence, varCounter, varExpiry, varConn, varReleased, varNow, nowExpr)
 }
 
@@ -49,7 +49,7 @@ func (n *Node) sessionAcquireText(req redlock.AcquireRequest) string {
 		q.add("SET %s=%s=1,%s=%s", varYes, varGot, varNext, varNow)
 	} else {
 		n.begin(&q)
-		q.add("INSERT INTO %s (k,owner) SELECT %s,'' FROM DUAL WHERE %s=1 ON DUPLICATE KEY UPDATE k=%s.k",
+		q.add("INSERT INTO %s (k,owner) SELECT %s,x'' FROM DUAL WHERE %s=1 ON DUPLICATE KEY UPDATE k=%s.k",
 			n.tables.rows, binary(req.Key), varGot, n.tables.rows)
 		n.readRow(&q, req.Key, req.Owner)
 		q.add("SET %s=%s", varNext, nextFence(req.Hint))
@@ -115,7 +115,7 @@ func (n *Node) freeText(req redlock.ReleaseRequest) string {
 		n.begin(&q)
 		n.lockRow(&q, req.Key)
 		n.readRow(&q, req.Key, "")
-		q.add("UPDATE %s SET owner='',expiry=LEAST(%s,%s) WHERE k=%s AND owner=%s AND conn=CONNECTION_ID()",
+		q.add("UPDATE %s SET owner=x'',expiry=LEAST(%s,%s) WHERE k=%s AND owner=%s AND conn=CONNECTION_ID()",
 			n.tables.rows, varExpiry, varNow, binary(req.Key), binary(req.Owner))
 		n.commit(&q)
 	}

@@ -14,7 +14,8 @@ import (
 // SET and SELECT INTO only, which all versions have, and computed from variables
 // that earlier statements have set. Values of the caller's are written as
 // hexadecimal or decimal literals, so there is nothing to escape, and no sql_mode
-// or character set that matters.
+// or character set that matters. The empty text is one of them: MariaDB can be set
+// to take '' for NULL (EMPTY_STRING_IS_NULL).
 //
 // A statement's UTC_TIMESTAMP is the instant at which the statement began. So the
 // time is read in a statement after the one that waited for the key's row.
@@ -92,7 +93,7 @@ func (n *Node) commit(q *query) {
 
 // makeRow locks the key's row, and makes it first if there is none.
 func (n *Node) makeRow(q *query, key string) {
-	q.add("INSERT INTO %s (k,owner) VALUES (%s,'') ON DUPLICATE KEY UPDATE k=k", n.tables.rows, binary(key))
+	q.add("INSERT INTO %s (k,owner) VALUES (%s,x'') ON DUPLICATE KEY UPDATE k=k", n.tables.rows, binary(key))
 }
 
 // lockRow locks the key's row if there is one.
@@ -109,7 +110,7 @@ func (n *Node) readRow(q *query, key, owner string) {
 		released = fmt.Sprintf("(SELECT COUNT(*) FROM %s WHERE k=%s AND owner=%s AND expiry>%s)",
 			n.tables.released, binary(key), binary(owner), nowExpr)
 	}
-	q.add("SELECT COALESCE(MAX(owner),''),COALESCE(MAX(fence),0),COALESCE(MAX(counter),0),"+
+	q.add("SELECT COALESCE(MAX(owner),x''),COALESCE(MAX(fence),0),COALESCE(MAX(counter),0),"+
 		"COALESCE(MAX(expiry),0),COALESCE(MAX(conn),0),%s,%s INTO %s FROM %s WHERE k=%s",
 		released, nowExpr,
 		strings.Join([]string{varOwner, varFence, varCounter, varExpiry, varConn, varReleased, varNow}, ","),

@@ -87,7 +87,7 @@ func (n *Node) sweepReleased(ctx context.Context) error {
 	var q query
 	n.begin(&q)
 	q.add("DELETE FROM %s WHERE expiry<%s ORDER BY expiry LIMIT %d", n.tables.released, nowExpr, sweepBatch)
-	q.add("SET %s=ROW_COUNT(),%s='',%s=0,%s=%s,%s=0", varFence, varOwner, varExpiry, varNow, nowExpr, varConn)
+	q.add("SET %s=ROW_COUNT(),%s=x'',%s=0,%s=%s,%s=0", varFence, varOwner, varExpiry, varNow, nowExpr, varConn)
 	n.commit(&q)
 	q.answer(answerParts{yes: "1", counter: "0"})
 	for range sweepBatches {
@@ -129,7 +129,7 @@ func (n *Node) sweepRows(ctx context.Context) error {
 		var q query
 		n.begin(&q)
 		q.add("DELETE FROM %s WHERE k IN (%s) AND %s", n.tables.rows, strings.Join(old, ","), idle)
-		q.add("SET %s=0,%s='',%s=0,%s=%s,%s=0", varFence, varOwner, varExpiry, varNow, nowExpr, varConn)
+		q.add("SET %s=0,%s=x'',%s=0,%s=%s,%s=0", varFence, varOwner, varExpiry, varNow, nowExpr, varConn)
 		n.commit(&q)
 		q.answer(answerParts{yes: "1", counter: "0"})
 		if _, err := n.ask(ctx, q.String()); err != nil {

@@ -43,7 +43,7 @@ func (t tables) schema() []string {
 	return []string{
 		fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s ("+
 			"k VARBINARY(%d) NOT NULL PRIMARY KEY,"+
-			"owner VARBINARY(%d) NOT NULL DEFAULT '',"+
+			"owner VARBINARY(%d) NOT NULL,"+
 			"fence BIGINT NOT NULL DEFAULT 0,"+
 			"counter BIGINT NOT NULL DEFAULT 0,"+
 			"expiry BIGINT NOT NULL DEFAULT 0,"+
