@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -37,20 +38,29 @@ func (l *Locker) Inspect(ctx context.Context, key string) ([]NodeState, error) {
 // make sure that it is dead or that its resource checks tokens.
 //
 // It returns an error wrapping ErrNotHeld if nobody held the key, and ErrNoQuorum
-// if fewer than a majority of nodes did as told.
+// if fewer than a majority of nodes did as told. Data of others that stand in a
+// lock's place are nobody's to release: if they are why nobody gets the key, the
+// error says what is where.
 func (l *Locker) ForceUnlock(ctx context.Context, key string) error {
 	states, err := l.Inspect(ctx, key)
 	if err != nil {
 		return fmt.Errorf("force unlock: %w", err)
 	}
-	var owners []string
+	var owners, others []string
 	for _, s := range states {
-		if s.Held && !slices.Contains(owners, s.Owner) {
+		switch {
+		case s.Held && !slices.Contains(owners, s.Owner):
 			owners = append(owners, s.Owner)
+		case !s.Held && s.Owner != "":
+			others = append(others, fmt.Sprintf("%s has %s", s.Node, s.Owner))
 		}
 	}
-	if len(owners) == 0 {
+	switch {
+	case len(owners) == 0 && len(others) == 0:
 		return fmt.Errorf("redlock: force unlock %q: %w", key, ErrNotHeld)
+	case len(owners) == 0:
+		return fmt.Errorf("redlock: force unlock %q: %w: %s; delete that with the servers' own tools",
+			key, ErrNotHeld, strings.Join(others, "; "))
 	}
 	// Every node is told of every owner: a release is final, so none of them
 	// grants a renewal of the holder's any more.

@@ -176,6 +176,14 @@ func TestForeignData(t *testing.T) {
 			require.Positive(t, vote.Remaining, "or a waiter would spin")
 			release(t, n, "k", 2)
 			require.Equal(t, value, c.Get(t.Context(), "redlock:{k}").Val())
+
+			state, err := n.Inspect(within(t, patience), "k")
+			require.NoError(t, err)
+			require.False(t, state.Held)
+			require.Equal(t, vote.Holder, state.Owner)
+			if value != owner(1) { // which may be an owner's name
+				require.Contains(t, state.Owner, "something that is no lock: ")
+			}
 		}
 		require.NoError(t, c.Del(t.Context(), "redlock:{k}").Err())
 

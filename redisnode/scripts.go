@@ -3,6 +3,7 @@ package redisnode
 import (
 	"context"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -175,13 +176,19 @@ func remaining(ms int64) time.Duration {
 	return time.Duration(max(1, ms)) * time.Millisecond
 }
 
-// holder is the owner of a lock, or a printable form of what stands in its
-// place: the key may hold anybody's data.
+// holder is the owner of a lock, or tells of what stands in its place: the key may
+// hold anybody's data. A refusal has no fence to know a lock by, but owners are
+// 32 hexadecimal digits.
 func (a answer) holder() string {
-	if a.fence > 0 || a.owner == "" {
+	if a.fence > 0 || a.owner == "" || isID(a.owner) {
 		return a.owner
 	}
-	return printable(a.owner)
+	return fmt.Sprintf("something that is no lock: %q", printable(a.owner))
+}
+
+func isID(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && len(s) == 32
 }
 
 func printable(s string) string {

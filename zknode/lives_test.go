@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
@@ -114,4 +115,23 @@ func TestMissingMarks(t *testing.T) {
 	again := cycle(t, n, 3, 0)
 	require.Equal(t, before.Incarnation, again.Incarnation)
 	require.Equal(t, after.Fence+1, again.Fence)
+}
+
+// A lease of somebody else keeps everybody from a key, and must not pass for a holder
+// whom a release would end.
+func TestChildOfAnotherProgram(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	n, conn := node(t, s.Addr()), connect(t, s.Addr(), time.Minute)
+	cycle(t, n, 1, now())
+	_, err := conn.Create("/redlock/locks/k/lease", nil, 0, zk.WorldACL(zk.PermAll))
+	require.NoError(t, err)
+	vote := acquire(t, n, "k", 2)
+	require.False(t, vote.Granted)
+	require.Contains(t, vote.Holder, "something that is no lock")
+	state := inspect(t, n, "k")
+	require.False(t, state.Held)
+	require.Equal(t, vote.Holder, state.Owner)
+	require.NoError(t, conn.Delete("/redlock/locks/k/lease", -1))
+	require.True(t, acquire(t, n, "k", 3).Granted)
 }

@@ -116,7 +116,7 @@ func (s state) holder() *grant {
 		return nil
 	}
 	if s.Grant == nil {
-		return &grant{Owner: "(a znode of another program)"}
+		return &grant{Owner: "something that is no lock: a child of the key's znode"}
 	}
 	return s.Grant
 }

@@ -328,7 +328,8 @@ func (n *Node) inspect(c *call, key string) (redlock.NodeState, error) {
 		Age:         s.age(asked),
 	}
 	if g := st.holder(); g != nil {
-		state.Held, state.Owner, state.Fence, state.Remaining = true, g.Owner, g.Fence, n.left(key, st)
+		state.Held = st.Grant != nil
+		state.Owner, state.Fence, state.Remaining = g.Owner, g.Fence, n.left(key, st)
 	}
 	return state, nil
 }

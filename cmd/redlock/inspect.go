@@ -26,6 +26,8 @@ says what it comes to:
                                               while its holder lives
   free                                        no node that answered says it is held
   no majority holds it                        someone is taking it, or has lost it
+  blocked                                     most nodes have other data in the
+                                              lock's place: delete those there
   unknown                                     too few nodes answered
 
 OWNER is what REDLOCK_OWNER is for a command that runs under the lock. COUNTER is
@@ -98,7 +100,7 @@ func quiet(err error) error {
 // keyView is what inspect shows, as its JSON has it.
 type keyView struct {
 	Key         string          `json:"key"`
-	State       string          `json:"state"` // held, free, split or unknown
+	State       string          `json:"state"` // held, free, split, blocked or unknown
 	Owner       string          `json:"owner,omitempty"`
 	HeldBy      int             `json:"held_by"` // nodes that say Owner holds it
 	Nodes       int             `json:"nodes"`
@@ -110,7 +112,7 @@ type keyView struct {
 // nodeStateView is one node's answer.
 type nodeStateView struct {
 	Node        string  `json:"node"`
-	State       string  `json:"state"` // held, free or error
+	State       string  `json:"state"` // held, free, other (what is in the lock's place is none) or error
 	Owner       string  `json:"owner,omitempty"`
 	Fence       uint64  `json:"fence,omitempty"`
 	RemainingMS float64 `json:"remaining_ms"`
@@ -123,7 +125,7 @@ type nodeStateView struct {
 
 func newKeyView(key string, states []redlock.NodeState) keyView {
 	v := keyView{Key: key, Nodes: len(states), Quorum: len(states)/2 + 1, State: "free"}
-	answered := 0
+	answered, others := 0, 0
 	grants := make(map[string][]time.Duration)
 	for _, s := range states {
 		v.PerNode = append(v.PerNode, newNodeStateView(s))
@@ -134,6 +136,12 @@ func newKeyView(key string, states []redlock.NodeState) keyView {
 			v.State = "split"
 			grants[s.Owner] = append(grants[s.Owner], s.Remaining)
 		}
+		if isOther(s) {
+			others++
+		}
+	}
+	if v.Nodes-others < v.Quorum {
+		v.State = "blocked"
 	}
 	for owner, remaining := range grants {
 		if len(remaining) < v.Quorum {
@@ -150,6 +158,9 @@ func newKeyView(key string, states []redlock.NodeState) keyView {
 	return v
 }
 
+// isOther says that a node has somebody's data in the lock's place.
+func isOther(s redlock.NodeState) bool { return s.Err == nil && !s.Held && s.Owner != "" }
+
 func newNodeStateView(s redlock.NodeState) nodeStateView {
 	v := nodeStateView{Node: s.Node, State: "free", Counter: s.Counter, LatencyMS: milliseconds(s.Latency), latency: s.Latency}
 	switch {
@@ -158,15 +169,20 @@ func newNodeStateView(s redlock.NodeState) nodeStateView {
 	case s.Held:
 		v.State, v.Owner, v.Fence = "held", s.Owner, s.Fence
 		v.RemainingMS, v.remaining = milliseconds(s.Remaining), s.Remaining
+	case isOther(s):
+		v.State, v.Owner = "other", s.Owner
 	}
 	return v
 }
 
 func (v *keyView) sentence() string {
-	answered := 0
+	answered, others := 0, 0
 	for _, n := range v.PerNode {
 		if n.State != "error" {
 			answered++
+		}
+		if n.State == "other" {
+			others++
 		}
 	}
 	missing := ""
@@ -179,6 +195,8 @@ func (v *keyView) sentence() string {
 		return fmt.Sprintf("held by %s on %d of %d nodes, %s left", v.Owner, v.HeldBy, v.Nodes, seconds(left))
 	case "split":
 		return "no majority holds it" + missing
+	case "blocked":
+		return fmt.Sprintf("blocked: %d of %d nodes have something that is no lock in its place%s", others, v.Nodes, missing)
 	case "unknown":
 		return fmt.Sprintf("unknown: %d of %d nodes answered, and it takes %d", answered, v.Nodes, v.Quorum)
 	}
@@ -195,6 +213,8 @@ func (v *keyView) print(w io.Writer) {
 			fmt.Fprintf(t, "%s\tno answer\t-\t-\t%s\t%s\n", n.Node, short(n.latency), n.Error)
 		case "held":
 			fmt.Fprintf(t, "%s\theld\t%s\t%d\t%s\t%s\n", n.Node, seconds(n.remaining), n.Counter, short(n.latency), n.Owner)
+		case "other":
+			fmt.Fprintf(t, "%s\tother data\t-\t%d\t%s\t%s\n", n.Node, n.Counter, short(n.latency), n.Owner)
 		default:
 			fmt.Fprintf(t, "%s\tfree\t-\t%d\t%s\t-\n", n.Node, n.Counter, short(n.latency))
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -103,6 +104,7 @@ func TestInspectJSON(t *testing.T) {
 func TestWordsOfAnInspection(t *testing.T) {
 	down := redlock.NodeState{Node: "x", Err: errors.New("x: inspect: connection refused")}
 	free := redlock.NodeState{Node: "y"}
+	other := redlock.NodeState{Node: "o", Owner: `something that is no lock: "hello"`, Remaining: time.Hour}
 	held := redlock.NodeState{Node: "z", Held: true, Owner: alice, Remaining: 8200 * time.Millisecond}
 	for _, c := range []struct {
 		states []redlock.NodeState
@@ -114,6 +116,11 @@ func TestWordsOfAnInspection(t *testing.T) {
 		{[]redlock.NodeState{held, down, down}, "unknown", "unknown: 1 of 3 nodes answered, and it takes 2"},
 		{[]redlock.NodeState{held, free, down}, "split", "no majority holds it (2 of 3 nodes answered)"},
 		{[]redlock.NodeState{held, held, down}, "held", "held by " + alice + " on 2 of 3 nodes, 8.2s left"},
+		{[]redlock.NodeState{other, free, free}, "free", "free"},
+		{[]redlock.NodeState{held, held, other}, "held", "held by " + alice + " on 2 of 3 nodes, 8.2s left"},
+		{[]redlock.NodeState{other, other, free}, "blocked", "blocked: 2 of 3 nodes have something that is no lock in its place"},
+		{[]redlock.NodeState{other, held, down}, "split", "no majority holds it (2 of 3 nodes answered)"},
+		{[]redlock.NodeState{other, down, down}, "unknown", "unknown: 1 of 3 nodes answered, and it takes 2"},
 		{[]redlock.NodeState{held, free}, "split", "no majority holds it"},
 		{[]redlock.NodeState{held}, "held", "held by " + alice + " on 1 of 1 nodes, 8.2s left"},
 	} {
@@ -157,6 +164,28 @@ func TestUnlock(t *testing.T) {
 	status, out, _ = here(t, "unlock", "--force", "--json", "k")
 	assert.Equal(t, exitNotHeld, status)
 	assert.JSONEq(t, `{"key": "k", "released": false}`, out)
+}
+
+// Data of somebody's keep everybody from the lock, and nobody would know why.
+func TestOtherDataInTheLocksPlace(t *testing.T) {
+	c := startCluster(t, 1)
+	db := redis.NewClient(&redis.Options{Addr: c[0].Addr()})
+	t.Cleanup(func() { _ = db.Close() })
+	require.NoError(t, db.Set(t.Context(), "redlock:{k}", "hello", 0).Err())
+	name := c[0].Addr() + "/0"
+	t.Setenv(nodesVar, "redis://"+c[0].Addr()+"?durable=true")
+
+	status, out, _ := here(t, "inspect", "k")
+	assert.Equal(t, 0, status)
+	assert.Contains(t, firstLine(out), "blocked: 1 of 1 nodes")
+	assert.Regexp(t, name+` +other data +.*something that is no lock: "hello"`, out)
+	status, out, _ = here(t, "unlock", "--force", "k")
+	assert.Equal(t, exitNotHeld, status)
+	assert.Equal(t, `nobody held "k": `+name+` has something that is no lock: "hello"; delete that with the servers' own tools`+"\n", out)
+	status, _, stderr := here(t, "run", "--try", "k", "--", "true")
+	assert.NotZero(t, status)
+	assert.Contains(t, stderr, `something that is no lock: "hello"`)
+	assert.Equal(t, "hello", db.Get(t.Context(), "redlock:{k}").Val())
 }
 
 func TestUnlockWithoutAQuorum(t *testing.T) {

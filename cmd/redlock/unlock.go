@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +53,9 @@ Exit status:
 			return errors.Join(quiet(err), printJSON(cmd.OutOrStdout(), view))
 		}
 		if err != nil {
-			fmt.Fprintf(cmd.OutOrStdout(), "nobody held %q\n", args[0])
+			// The rest of the error is why nobody can get it all the same.
+			_, more, _ := strings.Cut(err.Error(), fmt.Sprintf("%q: %v", args[0], redlock.ErrNotHeld))
+			fmt.Fprintf(cmd.OutOrStdout(), "nobody held %q%s\n", args[0], more)
 			return quiet(err)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "released %q\n", args[0])
