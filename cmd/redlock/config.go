@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,13 +31,20 @@ const settingsHelp = `Nodes:
   A node is a server, named by a URL:
     redis://HOST[:PORT][/DB]    Redis; rediss:// is the same over TLS
     unix:///PATH/TO/SOCKET      Redis on a Unix socket
+    mysql://HOST[:PORT]/DB      MySQL or MariaDB; with ?mode=session, a key is
+                                freed as soon as its holder's connection ends
+    zk://HOST[:PORT],.../ROOT   a ZooKeeper ensemble, which is one node
     mem://NAME                  a node in this process, to try things out
   Use three or five that fail independently, the same ones on every machine.
   Add ?durable=true to a server that loses no lock in a restart, such as a Redis
   with "appendfsync always". Any other does not vote for --max-ttl after its
   start, because it may have forgotten who holds what.
-  Passwords: redis://USER:PASSWORD@HOST, or without a password in the URL the
-  environment variables REDLOCK_REDIS_USERNAME and REDLOCK_REDIS_PASSWORD.
+  Credentials: redis://USER:PASSWORD@HOST, and so for the others, or without them
+  in the URL the environment variables
+    REDLOCK_REDIS_USERNAME, REDLOCK_REDIS_PASSWORD
+    REDLOCK_MYSQL_USER, REDLOCK_MYSQL_PASSWORD
+    REDLOCK_ZK_USER, REDLOCK_ZK_PASSWORD
+  "go doc github.com/quorumlock/redlock/nodeurl" has all parameters of URLs.
 
 Configuration:
   Flags come first, then the environment, then the configuration file.
@@ -118,7 +126,7 @@ func (s *settings) resolve(cmd *cobra.Command) error {
 		return err
 	}
 	if len(s.nodes) == 0 {
-		s.nodes = strings.FieldsFunc(os.Getenv(nodesVar), func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
+		s.nodes = splitURLs(os.Getenv(nodesVar))
 	}
 	if len(s.nodes) == 0 {
 		s.nodes = file.Nodes
@@ -134,6 +142,19 @@ func (s *settings) resolve(cmd *cobra.Command) error {
 	orElse(&s.drift, file.DriftFactor)
 	orElse(&s.drift, redlock.DefaultDriftFactor)
 	return nil
+}
+
+var commaBeforeURL = regexp.MustCompile(`,([A-Za-z][A-Za-z0-9+.-]*://)`)
+
+// splitURLs splits a list of URLs at blanks, and at those commas that a URL follows:
+// the hosts of a ZooKeeper ensemble have commas between them, too.
+func splitURLs(list string) (urls []string) {
+	for _, url := range strings.Fields(commaBeforeURL.ReplaceAllString(list, " $1")) {
+		if url = strings.Trim(url, ","); url != "" {
+			urls = append(urls, url)
+		}
+	}
+	return urls
 }
 
 func orElse[T comparable](value *T, other T) {

@@ -75,6 +75,18 @@ func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
 	assert.Equal(t, []string{"mem://flag-1", "mem://flag,2"}, s.nodes, "a flag is one URL")
 }
 
+// The hosts of a ZooKeeper ensemble are one node, also among others.
+func TestNodesOfTheEnvironment(t *testing.T) {
+	for list, want := range map[string][]string{
+		"zk://h1,h2:2181,h3/root":               {"zk://h1,h2:2181,h3/root"},
+		"redis://a,zk://h1,h2/root,mysql://b/c": {"redis://a", "zk://h1,h2/root", "mysql://b/c"},
+		"redis://a , redis://b,\n,mem://c,":     {"redis://a", "redis://b", "mem://c"},
+		" , ":                                   nil,
+	} {
+		assert.Equal(t, want, splitURLs(list), "%q", list)
+	}
+}
+
 func TestFileOfTheUser(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CONFIG_HOME", dir)

@@ -336,6 +336,13 @@ func TestHelp(t *testing.T) {
 		assert.Contains(t, out, "Exit status:", command)
 		assert.Contains(t, out, "Examples:", command)
 	}
+	_, help, _ := here(t, "help")
+	for _, words := range []string{
+		"rediss://", "unix://", "mysql://", "?mode=session", "zk://", "mem://",
+		nodeurl.UsernameVar, nodeurl.PasswordVar, nodeurl.MySQLUserVar, nodeurl.MySQLPasswordVar, nodeurl.ZKUserVar, nodeurl.ZKPasswordVar,
+	} {
+		assert.Contains(t, help, words)
+	}
 	status, out, _ := here(t, "version")
 	assert.Equal(t, 0, status)
 	assert.Regexp(t, "^redlock .*go1", out)
