@@ -85,6 +85,9 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := checkFiles(f.html); err != nil {
+		return err
+	}
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
 	bench := quorumbench.New(cfg)
@@ -97,10 +100,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return benchError(ctx, err)
 	}
-	if err := f.tell(cmd.OutOrStdout(), report); err != nil {
-		return err
-	}
-	return benchVerdict(ctx, report)
+	return withFailure(benchVerdict(ctx, report), f.tell(cmd.OutOrStdout(), report))
 }
 
 // config is what the flags ask for, with a random name in the keys: nobody else's
@@ -136,14 +136,16 @@ func (f *benchFlags) config(stderr io.Writer) (quorumbench.Config, error) {
 }
 
 func (f *benchFlags) tell(out io.Writer, report *quorumbench.Report) error {
+	failed := f.print(out, report)
 	if f.html != "" {
-		err := createFile(f.html, func(page io.Writer) error {
+		failed = errors.Join(failed, createFile(f.html, func(page io.Writer) error {
 			return report.WriteHTML(page, redlock.SystemClock().Wall(), f.command())
-		})
-		if err != nil {
-			return err
-		}
+		}))
 	}
+	return failed
+}
+
+func (f *benchFlags) print(out io.Writer, report *quorumbench.Report) error {
 	if f.json {
 		return printJSON(out, report)
 	}

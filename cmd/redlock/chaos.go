@@ -106,6 +106,17 @@ func (f *chaosFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dir, "dir", "", "let servers keep their data in `DIR` (default: a temporary one)")
 }
 
+// check sees to it that what is to be written can be.
+func (f *chaosFlags) check() error {
+	if err := checkFiles(f.page); err != nil {
+		return err
+	}
+	if err := makeDir(f.store, 0o755); err != nil {
+		return err
+	}
+	return makeDir(f.dir, 0o700)
+}
+
 // withCluster runs something with servers, and ends them whatever happens.
 func withCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(context.Context, *chaos.Cluster) error) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -179,6 +190,9 @@ careless lock instead. Stories are so many times shorter than in a simulation.
 			if err != nil {
 				return err
 			}
+			if err := f.check(); err != nil {
+				return err
+			}
 			return f.tell(cmd, tellings)
 		},
 	}
@@ -228,6 +242,7 @@ type teller struct {
 	told    []*chaos.Told // in the order of the tellings; nil for what was not told
 	wrong   int
 	skipped int
+	failed  error // to write what was to be kept
 }
 
 // lanes splits tellings between two clusters, which work side by side: they wait
@@ -268,20 +283,18 @@ func (f *chaosFlags) tell(cmd *cobra.Command, tellings []chaos.Telling) error {
 		return err
 	}
 	told := slices.DeleteFunc(t.told, func(r *chaos.Told) bool { return r == nil })
-	if f.page != "" {
-		if err := createFile(f.page, func(w io.Writer) error { return chaos.WriteHTML(w, told) }); err != nil {
-			return err
-		}
-	}
 	fmt.Fprintf(t.out, "\n%d of %d runs ended as they are told, in %v", len(told)-t.wrong, len(tellings), (redlock.SystemClock().Now() - began).Round(time.Second))
 	if t.skipped > 0 {
 		fmt.Fprintf(t.out, "; %d could not be told", t.skipped)
 	}
 	fmt.Fprintln(t.out)
-	if t.wrong > 0 {
-		return &exitError{status: exitUnexpected}
+	if f.page != "" {
+		t.failed = errors.Join(t.failed, createFile(f.page, func(w io.Writer) error { return chaos.WriteHTML(w, told) }))
 	}
-	return nil
+	if t.wrong > 0 {
+		return withFailure(&exitError{status: exitUnexpected}, t.failed)
+	}
+	return t.failed
 }
 
 // lane tells some of the stories, one after the other.
@@ -297,9 +310,7 @@ func (t *teller) lane(ctx context.Context, c *chaos.Cluster, tellings []chaos.Te
 		if err != nil {
 			return err
 		}
-		if err := t.keep(i, r, redlock.SystemClock().Now()-before); err != nil {
-			return err
-		}
+		t.keep(i, r, redlock.SystemClock().Now()-before)
 	}
 	return nil
 }
@@ -312,7 +323,7 @@ func (t *teller) skip(telling *chaos.Telling) {
 }
 
 // keep prints what came of a telling, and records it.
-func (t *teller) keep(i int, r *chaos.Told, took time.Duration) error {
+func (t *teller) keep(i int, r *chaos.Told, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.told[i] = r
@@ -328,13 +339,10 @@ func (t *teller) keep(i int, r *chaos.Told, took time.Duration) error {
 	if r.Wrong != "" || t.details {
 		tellResult(t.out, r.Result)
 	}
-	if t.flags.store == "" {
-		return nil
+	if t.flags.store != "" {
+		_, err := r.Record.Store(t.flags.store)
+		t.failed = errors.Join(t.failed, err)
 	}
-	if _, err := r.Record.Store(t.flags.store); err != nil {
-		return usageError("%v", err)
-	}
-	return nil
 }
 
 // tellResult prints the verdict, what led to it, and the figures.
@@ -369,6 +377,9 @@ same, and the status is 130. A second one ends everything at once.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.Seed = f.seed
+			if err := f.check(); err != nil {
+				return err
+			}
 			me, err := self()
 			if err != nil {
 				return err
@@ -381,17 +392,12 @@ same, and the status is 130. A second one ends everything at once.
 				if err != nil {
 					return err
 				}
-				if err := f.keep(r); err != nil {
-					return err
-				}
 				tellResult(cmd.OutOrStdout(), r)
-				if err := soakError(cmd.OutOrStdout(), r); err != nil {
-					return err
+				verdict := soakError(cmd.OutOrStdout(), r)
+				if verdict == nil && enough.Err() != nil {
+					verdict = interrupted("the soak was cut short")
 				}
-				if enough.Err() != nil {
-					return interrupted("the soak was cut short")
-				}
-				return nil
+				return withFailure(verdict, f.keep(r))
 			})
 		},
 	}
@@ -408,16 +414,14 @@ same, and the status is 130. A second one ends everything at once.
 }
 
 // keep writes what was asked for.
-func (f *chaosFlags) keep(r *chaos.Result) error {
+func (f *chaosFlags) keep(r *chaos.Result) (failed error) {
 	if f.store != "" {
-		if _, err := r.Record.Store(f.store); err != nil {
-			return usageError("%v", err)
-		}
+		_, failed = r.Record.Store(f.store)
 	}
 	if f.page != "" {
-		return createFile(f.page, r.WriteHTML)
+		failed = errors.Join(failed, createFile(f.page, r.WriteHTML))
 	}
-	return nil
+	return failed
 }
 
 func soakError(out io.Writer, r *chaos.Result) error {
@@ -446,6 +450,9 @@ func newChaosJudge() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
 			in, err := os.Open(args[0])
 			if err != nil {
 				return usageError("%v", err)
@@ -457,15 +464,11 @@ func newChaosJudge() *cobra.Command {
 			}
 			r := rec.Judge()
 			tellResult(cmd.OutOrStdout(), r)
-			if f.page != "" {
-				if err := createFile(f.page, r.WriteHTML); err != nil {
-					return err
-				}
-			}
+			verdict := verdictError(&r.Report)
 			if rec.Soak {
-				return soakError(cmd.OutOrStdout(), r)
+				verdict = soakError(cmd.OutOrStdout(), r)
 			}
-			return verdictError(&r.Report)
+			return withFailure(verdict, f.keep(r))
 		},
 	}
 	cmd.Flags().StringVar(&f.page, "html", "", "write a page with pictures to `FILE`")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,8 @@ Exit status:
   11   the lock was not to be had after all faults had ended
   12   a scenario did not end as it is told
   13   two equal runs differed
-  64   bad usage`
+  64   bad usage
+  70   an internal error, or output that cannot be written`
 
 func newSimCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -94,6 +96,9 @@ With --file it reads one of your own; see docs/safety.md for the language.
 			if len(stories) > 1 && pictures != (pictureFlags{}) {
 				return usageError("--html and --svg are for one story: name it")
 			}
+			if err := pictures.check(); err != nil {
+				return err
+			}
 			return runStories(cmd.OutOrStdout(), stories, pictures, asJSON)
 		},
 	}
@@ -116,16 +121,18 @@ func (f *pictureFlags) add(cmd *cobra.Command) {
 }
 
 func (f *pictureFlags) write(page, image func(io.Writer) error) error {
+	var failed error
 	if f.page != "" {
-		if err := createFile(f.page, page); err != nil {
-			return err
-		}
+		failed = createFile(f.page, page)
 	}
 	if f.image != "" {
-		return createFile(f.image, image)
+		failed = errors.Join(failed, createFile(f.image, image))
 	}
-	return nil
+	return failed
 }
+
+// check sees to it that the pictures can be written.
+func (f *pictureFlags) check() error { return checkFiles(f.page, f.image) }
 
 func chosenStories(args []string, all bool, file string) ([]sim.Scenario, error) {
 	stories := sim.Scenarios()
@@ -156,6 +163,7 @@ func chosenStories(args []string, all bool, file string) ([]sim.Scenario, error)
 func runStories(out io.Writer, stories []sim.Scenario, pictures pictureFlags, asJSON bool) error {
 	wrong := 0
 	var replays []sim.Replay
+	var failed error
 	for _, s := range stories {
 		r := s.Run(true)
 		wrong += min(1, len(r.Wrong))
@@ -167,21 +175,17 @@ func runStories(out io.Writer, stories []sim.Scenario, pictures pictureFlags, as
 		} else {
 			tellStory(out, &r, len(stories) == 1)
 		}
-		if err := pictures.write(r.WriteHTML, r.WriteSVG); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, pictures.write(r.WriteHTML, r.WriteSVG))
 	}
 	if asJSON {
-		if err := printJSON(out, replays); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, printJSON(out, replays))
 	} else if len(stories) > 1 {
 		fmt.Fprintf(out, "\n%d of %d stories ended as they are told\n", len(stories)-wrong, len(stories))
 	}
 	if wrong > 0 {
-		return &exitError{status: exitUnexpected}
+		return withFailure(&exitError{status: exitUnexpected}, failed)
 	}
-	return nil
+	return failed
 }
 
 // tellStory prints a line for a story and each of its twins, and with details
@@ -244,18 +248,6 @@ func fold(text string, width int) string {
 		column += len(word)
 	}
 	return b.String()
-}
-
-func createFile(path string, write func(io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return usageError("%v", err)
-	}
-	if err := write(f); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
 }
 
 // verdictError ends the program as a run deserves.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,6 +40,9 @@ with --store writes it to a file for "redlock sim shrink".
 			if cfg.Without, err = sim.ParseDefence(without); err != nil {
 				return usageError("%v", err)
 			}
+			if err := checkFiles(store); err != nil {
+				return err
+			}
 			if cfg.For == 0 && cfg.Seeds == 0 {
 				cfg.For = time.Minute
 			}
@@ -48,12 +52,11 @@ with --store writes it to a file for "redlock sim shrink".
 			before := processorTime()
 			s := sim.Swarm(cfg)
 			tellSwarm(cmd.OutOrStdout(), &s, processorTime()-before, without)
+			verdict := verdictError(&s.Report)
 			if s.Failed && store != "" {
-				if err := storeRun(store, &s.Report); err != nil {
-					return err
-				}
+				verdict = withFailure(verdict, storeRun(store, &s.Report))
 			}
-			return verdictError(&s.Report)
+			return verdict
 		},
 	}
 	f := cmd.Flags()
@@ -260,19 +263,19 @@ func (f *runFlags) add(cmd *cobra.Command) {
 
 // show tells of the run as the flags say.
 func (f *runFlags) show(out io.Writer, r *sim.Report, title string) error {
+	var failed error
 	if f.asJSON {
-		if err := printJSON(out, r.Replay()); err != nil {
-			return err
-		}
+		failed = printJSON(out, r.Replay())
 	} else {
 		tellRun(out, r)
 	}
-	return f.pictures.write(
+	return errors.Join(failed, f.pictures.write(
 		func(w io.Writer) error { return r.WriteHTML(w, title, "") },
-		func(w io.Writer) error { return r.WriteSVG(w, title) })
+		func(w io.Writer) error { return r.WriteSVG(w, title) }))
 }
 
-// config gives the run, and the hash that it should have, if one is known.
+// config gives the run, and the hash that it should have, if one is known. It sees
+// to it that what is to be written can be.
 func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, hash string, err error) {
 	seeded := cmd.Flags().Changed("seed")
 	if seeded == (len(args) == 1) || len(args) > 1 {
@@ -299,7 +302,7 @@ func (f *runFlags) config(cmd *cobra.Command, args []string) (cfg sim.Config, ha
 		cfg.Tape = nil // other choices come up
 	}
 	cfg.Without |= without
-	return cfg, hash, nil
+	return cfg, hash, f.pictures.check()
 }
 
 func newSimReplay() *cobra.Command {
@@ -321,13 +324,12 @@ the file has, or --hash gives.
 			}
 			cfg.Record = true
 			r := sim.Run(cfg)
-			if err := f.show(cmd.OutOrStdout(), &r, fmt.Sprintf("Seed %d", cfg.Seed)); err != nil {
-				return err
-			}
+			failed := f.show(cmd.OutOrStdout(), &r, fmt.Sprintf("Seed %d", cfg.Seed))
+			verdict := verdictError(&r)
 			if now := fmt.Sprintf("%016x", r.Hash); hash != "" && hash != now {
-				return &exitError{status: exitNotRepeated, err: fmt.Errorf("the hash is %s, and was %s", now, hash)}
+				verdict = &exitError{status: exitNotRepeated, err: fmt.Errorf("the hash is %s, and was %s", now, hash)}
 			}
-			return verdictError(&r)
+			return withFailure(verdict, failed)
 		},
 	}
 	f.add(cmd)
@@ -349,8 +351,11 @@ as the same promise breaks, and tells the story that is left.
 			if err != nil {
 				return err
 			}
-			s, failed := sim.Shrink(cfg)
-			if !failed {
+			if err := checkFiles(store); err != nil {
+				return err
+			}
+			s, broken := sim.Shrink(cfg)
+			if !broken {
 				return usageError("this run breaks no promise: there is nothing to shrink")
 			}
 			out := cmd.OutOrStdout()
@@ -360,13 +365,11 @@ as the same promise breaks, and tells the story that is left.
 					fmt.Fprintf(out, "  fault  %v\n", fault)
 				}
 			}
-			if err := f.show(out, &s.Report, "The smallest run that breaks it"); err != nil {
-				return err
-			}
+			failed := f.show(out, &s.Report, "The smallest run that breaks it")
 			if store != "" {
-				return storeRun(store, &s.Report)
+				failed = errors.Join(failed, storeRun(store, &s.Report))
 			}
-			return nil
+			return failed
 		},
 	}
 	f.add(cmd)
