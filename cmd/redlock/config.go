@@ -71,6 +71,7 @@ type settings struct {
 	ttl         time.Duration
 	maxTTL      time.Duration
 	nodeTimeout time.Duration
+	maxHold     time.Duration // of run
 	drift       float64
 	verbose     bool
 }
@@ -217,6 +218,7 @@ func (s *settings) options(cmd *cobra.Command, observer redlock.Observer) redloc
 		TTL:         s.ttl,
 		MaxTTL:      s.maxTTL,
 		NodeTimeout: s.nodeTimeout,
+		MaxHold:     s.maxHold,
 		DriftFactor: s.drift,
 		Observer:    observer,
 	}

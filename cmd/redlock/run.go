@@ -22,7 +22,6 @@ type runner struct {
 	wait     time.Duration
 	try      bool
 	grace    time.Duration
-	maxHold  time.Duration
 }
 
 func newRunCommand() *cobra.Command {
@@ -77,7 +76,7 @@ Exit status: COMMAND's own, or 128+N if signal N ended it, or
 	f.DurationVar(&r.wait, "wait", 0, "give up after waiting that long for the lock (default: wait for ever)")
 	f.BoolVar(&r.try, "try", false, "do not wait for the lock")
 	f.DurationVar(&r.grace, "grace", 5*time.Second, "from SIGTERM to SIGKILL after the lock was lost")
-	f.DurationVar(&r.maxHold, "max-hold", 0, "lose the lock after that long, renewed or not")
+	f.DurationVar(&r.settings.maxHold, "max-hold", 0, "lose the lock after that long, renewed or not; at least twice --node-timeout")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := r.check(cmd); err != nil {
 			return err
@@ -110,8 +109,8 @@ func (r *runner) check(cmd *cobra.Command) error {
 		return usageError("--wait is %v: it must be above zero; --try does not wait", r.wait)
 	case r.grace < 0:
 		return usageError("--grace is %v: it must not be negative", r.grace)
-	case changed("max-hold") && r.maxHold <= 0:
-		return usageError("--max-hold is %v: it must be above zero", r.maxHold)
+	case changed("max-hold") && r.settings.maxHold <= 0:
+		return usageError("--max-hold is %v: it must be above zero", r.settings.maxHold)
 	}
 	return nil
 }
@@ -162,9 +161,6 @@ func (r *runner) run(cmd *cobra.Command, key string, argv []string) error {
 // acquire takes the lock, until a signal comes in.
 func (r *runner) acquire(ctx context.Context, locker *redlock.Locker, key string, signals *signals) (*redlock.Lease, error) {
 	ctx, interrupted := signals.interrupt(ctx)
-	if r.maxHold > 0 {
-		locker = locker.With(redlock.LockOptions{MaxHold: r.maxHold})
-	}
 	lock := locker.Lock
 	if r.try {
 		lock = locker.TryLock

@@ -307,6 +307,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"run", "--wait", "soon", "k", "--", "true"}, "invalid"},
 		{[]string{"run", "--grace", "-1s", "k", "--", "true"}, "--grace is -1s"},
 		{[]string{"run", "--max-hold", "0s", "k", "--", "true"}, "--max-hold is 0s"},
+		{[]string{"run", "--max-hold", "10ms", "k", "--", "true"}, "MaxHold 10ms"},
+		{[]string{"run", "--try", "--ttl", "10s", "--max-hold", "400ms", "k", "--", "true"}, "MaxHold 400ms"},
 		{[]string{"inspect", "--ttl", "0s", "k"}, "--ttl is 0s"},
 		{[]string{"inspect", "--ttl", "1h", "--max-ttl", "1m", "k"}, "above MaxTTL"},
 		{[]string{"inspect", "--node-timeout", "1h", "k"}, "NodeTimeout"},
