@@ -38,7 +38,8 @@ const settingsHelp = `Nodes:
   Use three or five that fail independently, the same ones on every machine.
   Add ?durable=true to a server that loses no lock in a restart, such as a Redis
   with "appendfsync always". Any other does not vote for --max-ttl after its
-  start, because it may have forgotten who holds what.
+  start, because it may have forgotten who holds what; with a --ttl of an hour,
+  not for an hour.
   Credentials: redis://USER:PASSWORD@HOST, and so for the others, or without them
   in the URL the environment variables
     REDLOCK_REDIS_USERNAME, REDLOCK_REDIS_PASSWORD

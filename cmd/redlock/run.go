@@ -30,8 +30,10 @@ func newRunCommand() *cobra.Command {
 		Short: "Run a command while holding a lock",
 		Long: `run takes the lock KEY, runs COMMAND while it holds it, and releases it. It waits
 for the lock for as long as others hold it; --wait bounds that, and --try does not
-wait at all. It does not wait out an outage: with too few nodes it soon ends with
-status 69.
+wait at all. It does not wait out an outage: if too few nodes answer it soon ends
+with status 69. Nodes that may not vote yet are waited for as well: a server that
+keeps its data in memory votes only --max-ttl after its start, and so with a long
+--ttl only that long after it ("redlock nodes --help" says why).
 
 COMMAND has stdin, stdout and stderr to itself, and in its environment:
   REDLOCK_KEY     KEY
@@ -51,7 +53,8 @@ What COMMAND leaves in the background is not waited for when it ends.
 ` + settingsHint + `
 Exit status: COMMAND's own, or 128+N if signal N ended it, or
   64   bad usage or configuration
-  69   no quorum: too few nodes answer, or may vote yet (see "redlock nodes")
+  69   no quorum: too few nodes answer, or with --try or at the end of --wait too
+       few may vote yet (see "redlock nodes")
   70   an internal error
   75   not acquired: others hold the lock
   76   the lock was lost while COMMAND ran, and COMMAND was ended
@@ -122,12 +125,8 @@ func (r *runner) run(cmd *cobra.Command, key string, argv []string) error {
 	if err != nil {
 		return err
 	}
-	notice := newWaitNotice(cmd.ErrOrStderr(), key)
-	var observer redlock.Observer
-	if r.settings.verbose || isTerminal(cmd.ErrOrStderr()) {
-		observer = notice
-	}
-	sess, err := r.settings.open(cmd, observer)
+	notice := newWaitNotice(cmd.ErrOrStderr(), key, !r.settings.verbose && !isTerminal(cmd.ErrOrStderr()))
+	sess, err := r.settings.open(cmd, notice)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,14 +16,19 @@ import (
 	"github.com/quorumlock/redlock"
 )
 
-// noticeAfter is how long a wait may last before it is worth a word.
-const noticeAfter = time.Second
+// How long a wait may last before it is worth a word.
+const (
+	noticeAfter    = time.Second
+	logNoticeAfter = 3 * time.Second // where nobody looks on
+)
 
 // waitNotice is an Observer that tells people what a long wait is for: once, and
-// again when that changes from locks to nodes or back.
+// again when that changes from locks to nodes or back. To a log it tells only of
+// waiting for nodes: to wait for a holder is what a job in turn is for.
 type waitNotice struct {
-	w   io.Writer
-	key string
+	w     io.Writer
+	key   string
+	toLog bool
 
 	mu    sync.Mutex
 	timer redlock.Timer
@@ -31,12 +37,18 @@ type waitNotice struct {
 	told  error                // the sentinel of the last notice
 }
 
-func newWaitNotice(w io.Writer, key string) *waitNotice { return &waitNotice{w: w, key: key} }
+func newWaitNotice(w io.Writer, key string, toLog bool) *waitNotice {
+	return &waitNotice{w: w, key: key, toLog: toLog}
+}
 
 func (n *waitNotice) start() {
+	after := noticeAfter
+	if n.toLog {
+		after = logNoticeAfter
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.timer = redlock.SystemClock().AfterFunc(noticeAfter, func() {
+	n.timer = redlock.SystemClock().AfterFunc(after, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.due = n.timer != nil
@@ -68,8 +80,17 @@ func (n *waitNotice) tell() {
 	if !n.due || n.last == nil || n.last.Err == n.told { //nolint:errorlint // the same sentinel
 		return
 	}
+	if n.toLog && !awaitsNodes(n.last) {
+		return
+	}
 	n.told = n.last.Err
 	say(n.w, "waiting for %q: %s", n.key, obstacles(n.last))
+}
+
+// awaitsNodes says whether an attempt failed for want of nodes that will vote later.
+func awaitsNodes(q *redlock.QuorumError) bool {
+	return errors.Is(q, redlock.ErrNoQuorum) &&
+		slices.ContainsFunc(q.Votes, func(v redlock.NodeVote) bool { return v.Outcome == redlock.Barred })
 }
 
 // obstacles says in words what kept an attempt from having a majority.
