@@ -51,8 +51,10 @@ What stays is a counter for each key, which the nodes drop by themselves.
 Exit status:
   0    measured, and nothing is left locked
   64   bad usage or configuration
-  69   no quorum: not even one lock was to be had
-  70   a lock was left on a node; it is free after --ttl
+  69   no quorum: a lock was not to be had, or not even the first; or a node did
+       not answer at the end, and a lock that may be left there is free after --ttl
+  70   a lock was left on a node, and is free after --ttl; or the report cannot be
+       written
   130  interrupted; what was measured so far is shown`,
 		Example: `  redlock bench -n redis://10.0.0.1 -n redis://10.0.0.2 -n redis://10.0.0.3
   redlock bench --for 1m --concurrency 64 --html bench.html
@@ -192,6 +194,8 @@ func benchVerdict(ctx context.Context, report *quorumbench.Report) error {
 		return &exitError{status: signalled.status()}
 	case report.LeftLocked > 0:
 		return &exitError{status: exitInternal}
+	case report.Failed > 0 || report.LeftUnknown > 0:
+		return &exitError{status: exitNoQuorum}
 	}
 	return nil
 }

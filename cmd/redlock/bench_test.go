@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/quorumlock/redlock/internal/quorumbench"
 )
 
 func TestBench(t *testing.T) {
@@ -55,6 +57,27 @@ func TestBenchWithoutAQuorum(t *testing.T) {
 	status, _, errs := here(t, "bench", "-n", "redis://127.0.0.1:1")
 	assert.Equal(t, exitNoQuorum, status)
 	assert.Contains(t, errs, "no quorum")
+}
+
+// A script learns from the status that locks failed, or may be left somewhere.
+func TestBenchVerdict(t *testing.T) {
+	for want, report := range map[int]*quorumbench.Report{
+		0:            {Locks: 10},
+		exitNoQuorum: {Locks: 10, Failed: 1},
+		exitInternal: {Locks: 10, Failed: 1, LeftLocked: 1, LeftUnknown: 1},
+	} {
+		assert.Equal(t, want, statusOf(benchVerdict(t.Context(), report)))
+	}
+	assert.Equal(t, exitNoQuorum, statusOf(benchVerdict(t.Context(), &quorumbench.Report{LeftUnknown: 1})))
+}
+
+// A node that is down is told of, and by the status.
+func TestBenchWithADeadNode(t *testing.T) {
+	memory(t, "a", "b")
+	t.Setenv(nodesVar, os.Getenv(nodesVar)+" redis://127.0.0.1:1")
+	status, out, errs := here(t, "bench", "--count", "20")
+	assert.Equal(t, exitNoQuorum, status, errs)
+	assert.Contains(t, out, "could not be looked at")
 }
 
 // Ctrl-C ends the measuring, not the cleaning up.

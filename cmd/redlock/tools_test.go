@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ func here(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	status = run(args, strings.NewReader(""), &out, &err)
 	return status, out.String(), err.String()
 }
+
+// statusOf is the exit status that an error ends the program with.
+func statusOf(err error) int { return report(io.Discard, newRootCommand(), err) }
 
 // memories counts the calls of memory: a node in memory lasts as long as the
 // process, and -count runs a test several times in one.

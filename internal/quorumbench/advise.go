@@ -30,6 +30,7 @@ type Facts struct {
 	Nodes, Concurrency, Keys int
 	TTL, NodeTimeout         time.Duration
 	Lock, Majority, OneGone  Latency
+	Failed                   int64 // locks that were not to be had
 	PerNode                  []NodeReport
 }
 
@@ -37,7 +38,7 @@ func (r *Report) facts() Facts {
 	return Facts{
 		Nodes: r.Nodes, Concurrency: r.Concurrency, Keys: r.Keys,
 		TTL: time.Duration(r.TTL), NodeTimeout: time.Duration(r.NodeTimeout),
-		Lock: r.Lock, Majority: r.Majority, OneGone: r.OneGone, PerNode: r.PerNode,
+		Lock: r.Lock, Majority: r.Majority, OneGone: r.OneGone, Failed: r.Failed, PerNode: r.PerNode,
 	}
 }
 
@@ -46,7 +47,11 @@ func Advise(f Facts) []Advice {
 	if f.Lock.Count == 0 {
 		return []Advice{{Kind: Change, Text: "No lock was had, so there is nothing to go by: see what the nodes say, with redlock nodes."}}
 	}
-	all := []Advice{adviseNodeTimeout(&f), adviseTTL(&f)}
+	var all []Advice
+	if f.Failed > 0 {
+		all = append(all, adviseOutage(&f))
+	}
+	all = append(all, adviseNodeTimeout(&f), adviseTTL(&f))
 	all = append(all, adviseNodes(&f)...)
 	if m, g := time.Duration(f.Majority.P50), time.Duration(f.OneGone.P50); f.OneGone.Count > 0 && g > 3*m && g-m > noticeable {
 		all = append(all, Advice{Kind: Note, Text: fmt.Sprintf(
@@ -94,6 +99,12 @@ func (f *Facts) fittingTimeout() time.Duration {
 	return roundUp(max(leastTimeout, timeoutPerAnswer*f.slowAnswer()))
 }
 
+func adviseOutage(f *Facts) Advice {
+	return Advice{Kind: Change, Text: fmt.Sprintf(
+		"%d of %d locks were not to be had: at times too few nodes answered for a majority, which is an outage to whoever locks. See to the nodes that failed; what is said of latencies is of the other locks.",
+		f.Failed, f.Failed+f.Lock.Count)}
+}
+
 func adviseNodeTimeout(f *Facts) Advice {
 	fitting := f.fittingTimeout()
 	a := Advice{Kind: Fine, Setting: "node-timeout", Suggested: Duration(fitting)}
@@ -105,6 +116,9 @@ func adviseNodeTimeout(f *Facts) Advice {
 	case f.NodeTimeout < 2*f.slowAnswer():
 		a.Kind = Change
 		a.Text = fmt.Sprintf("Raise the node timeout from %s to %s: %s, and an answer that is merely slow counts as none.", Text(f.NodeTimeout), Text(fitting), basis)
+	case f.Failed > 0:
+		a.Kind, a.Suggested = Note, 0
+		a.Text = fmt.Sprintf("Whether the node timeout of %s fits cannot be told: %s, but of the locks that were had. An answer that came later counts as a failure.", Text(f.NodeTimeout), basis)
 	case f.NodeTimeout >= 4*fitting:
 		a.Text = fmt.Sprintf("The node timeout of %s is ample: %s. %s would do, and tell of an outage sooner.", Text(f.NodeTimeout), basis, Text(fitting))
 	default:
@@ -115,8 +129,8 @@ func adviseNodeTimeout(f *Facts) Advice {
 
 func adviseTTL(f *Facts) Advice {
 	slowest := time.Duration(f.Lock.Max)
-	if f.Keys < f.Concurrency {
-		slowest = time.Duration(f.Majority.Max) // the rest was waiting for each other
+	if f.Keys < f.Concurrency || f.Failed > 0 {
+		slowest = time.Duration(f.Majority.Max) // the rest was waiting for each other, or for nodes to come back
 	}
 	fitting := roundUp(max(leastTTL, ttlPerTimeout*f.fittingTimeout(), ttlPerLock*slowest))
 	a := Advice{Kind: Fine, Setting: "ttl", Suggested: Duration(fitting)}
@@ -143,7 +157,7 @@ func adviseNodes(f *Facts) (all []Advice) {
 			if n.LastError != "" {
 				text += ", last with: " + n.LastError
 			}
-			all = append(all, Advice{Kind: Change, Text: text + ". Nothing waited for it, but it is no spare."})
+			all = append(all, Advice{Kind: Change, Text: text + ". Nothing waits for it while enough others answer, but it is no spare."})
 		case n.Acquire.Count > 0 && others > 0 && time.Duration(n.Acquire.P50) > 3*others && time.Duration(n.Acquire.P50)-others > noticeable:
 			all = append(all, Advice{Kind: Note, Text: fmt.Sprintf(
 				"%s drags: it takes %s where the others take %s (p50), and is last in %.0f %% of the rounds. Nothing waits for it while enough others answer.",

@@ -47,6 +47,16 @@ func TestAdvise(t *testing.T) {
 			"fine: ", "fine: ", "note: n drags: it takes 9 ms where the others take 1 ms (p50), and is last in 98 % of the rounds"}},
 		{"a node that fails", func(f *Facts) { f.PerNode[0].Failed, f.PerNode[0].LastError = 5, "refused" }, []string{
 			"fine: ", "fine: ", "change: n failed 0.5 % of what it was asked, last with: refused"}},
+		{"an outage", func(f *Facts) {
+			f.Failed, f.Lock.Max = 25, Duration(2*time.Second)
+			f.PerNode[0].Failed, f.PerNode[0].LastError = 5, "refused"
+		}, []string{
+			"change: 25 of 100025 locks were not to be had: at times too few nodes answered",
+			"note: Whether the node timeout of 100 ms fits cannot be told",
+			"fine: The TTL of 5 s fits",
+			"change: n failed 0.5 % of what it was asked, last with: refused. Nothing waits for it while enough others answer"}},
+		{"an outage with slow nodes", func(f *Facts) { f.Failed, f.OneGone.P99 = 1, Duration(80*time.Millisecond) }, []string{
+			"change: 1 of", "change: Raise the node timeout from 100 ms to 400 ms", "fine: The TTL of 5 s fits"}},
 		{"one near node", func(f *Facts) { f.OneGone.P50 = Duration(9 * time.Millisecond) }, []string{
 			"fine: ", "fine: ", "note: Without its fastest node a majority takes 9 ms rather than 1 ms"}},
 		{"an even number", func(f *Facts) { f.Nodes = 4 }, []string{

@@ -240,6 +240,8 @@ func TestRunCountsWhatFailed(t *testing.T) {
 		assert.Positive(t, r.Failed)
 		assert.GreaterOrEqual(t, r.Failures["no quorum"], r.Failed)
 		assert.Greater(t, r.Locks, int64(300), "after the outage too")
+		assert.Contains(t, texts(r.Advice), "locks were not to be had: at times too few nodes answered")
+		assert.NotContains(t, texts(r.Advice), "Nothing waited for it")
 	})
 }
 
