@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -25,6 +26,9 @@ type Advice struct {
 // Advise simulates a fleet for a day, and says how often locks would be lost or
 // refused, and what would help.
 func Advise(a AdviseConfig) (Advice, error) {
+	if err := a.check(); err != nil {
+		return Advice{}, err
+	}
 	setDefault(&a.Clients, 3)
 	setDefault(&a.Seed, 1)
 	setDefault(&a.Hold, time.Second)
@@ -52,6 +56,33 @@ func Advise(a AdviseConfig) (Advice, error) {
 	out := Advice{Report: Run(cfg)}
 	out.Lines = out.Report.advise(&cfg)
 	return out, nil
+}
+
+// check refuses what no fleet has.
+func (a *AdviseConfig) check() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"TTL", a.TTL}, {"hold", a.Hold}, {"think", a.Think}, {"latency", a.Latency}, {"jitter", a.Jitter},
+		{"pause", a.Pause}, {"time between pauses", a.PauseEvery},
+		{"outage", a.Outage}, {"time between outages", a.OutageEvery}, {"time", a.For},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("sim: the %s is %v: it must not be negative", d.name, d.value)
+		}
+	}
+	switch {
+	case a.Nodes < 0 || a.Clients < 0:
+		return fmt.Errorf("sim: %d nodes and %d clients: they must not be negative", a.Nodes, a.Clients)
+	case a.LossPPM < 0 || a.LossPPM > million:
+		return fmt.Errorf("sim: a loss of %d ppm: use 0 to %d", a.LossPPM, million)
+	case (a.Pause > 0) != (a.PauseEvery > 0):
+		return errors.New("sim: a pause and how often it comes belong together: give both or neither")
+	case (a.Outage > 0) != (a.OutageEvery > 0):
+		return errors.New("sim: an outage and how often it comes belong together: give both or neither")
+	}
+	return nil
 }
 
 // often repeats a fault at random, that often on average.

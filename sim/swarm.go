@@ -16,8 +16,9 @@ type SwarmConfig struct {
 	For     time.Duration // how long; 0 is no limit
 	Workers int           // default 1
 	Without Defence
-	Clock   redlock.Clock // measures the rates; nothing in a world sees it
-	Every   time.Duration // between calls of Progress
+	Clock   redlock.Clock   // measures the rates; nothing in a world sees it
+	Enough  <-chan struct{} // once closed, no more seeds are begun
+	Every   time.Duration   // between calls of Progress
 	// Progress is told how far the swarm is, by one goroutine at a time.
 	Progress func(*SwarmReport)
 }
@@ -78,7 +79,7 @@ type swarm struct {
 
 func (s *swarm) work() {
 	var coverage Coverage
-	for !s.over.Load() {
+	for !s.over.Load() && !s.enough() {
 		seed := s.next.Add(1) - 1
 		if s.cfg.Seeds > 0 && seed-s.cfg.First >= uint64(s.cfg.Seeds) {
 			break
@@ -94,6 +95,16 @@ func (s *swarm) work() {
 		}
 		s.add(seed, &r, &coverage, twice)
 		coverage = Coverage{}
+	}
+}
+
+// enough says that nobody wants to see more.
+func (s *swarm) enough() bool {
+	select {
+	case <-s.cfg.Enough:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -21,6 +21,18 @@ func TestSwarm(t *testing.T) {
 	require.NotZero(t, s.Twice)
 }
 
+// A swarm that nobody wants to see more of ends with what it has.
+func TestSwarmEndsWhenItIsEnough(t *testing.T) {
+	enough := make(chan struct{})
+	told := func(s *SwarmReport) {
+		if s.Seeds == 3 {
+			close(enough)
+		}
+	}
+	s := Swarm(SwarmConfig{First: 1, Seeds: 1000, Workers: 1, Clock: redlock.SystemClock(), Enough: enough, Progress: told})
+	require.Equal(t, 3, s.Seeds)
+}
+
 // Faults drawn for a seed print and parse back, so that a seed can be made a
 // scenario.
 func TestDrawnFaultsParseBack(t *testing.T) {

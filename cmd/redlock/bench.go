@@ -55,7 +55,7 @@ Exit status:
        not answer at the end, and a lock that may be left there is free after --ttl
   70   a lock was left on a node, and is free after --ttl; or the report cannot be
        written
-  130  interrupted; what was measured so far is shown`,
+  128+N  signal N ended it, 130 for Ctrl-C; what was measured so far is shown`,
 		Example: `  redlock bench -n redis://10.0.0.1 -n redis://10.0.0.2 -n redis://10.0.0.3
   redlock bench --for 1m --concurrency 64 --html bench.html
   redlock bench --json | jq .lock.p99_ms`,

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -58,10 +57,10 @@ func newChaosChild(role string, live func(context.Context, io.Reader, io.Writer)
 	return &cobra.Command{
 		Use:    role,
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			signal.Ignore(os.Interrupt, syscall.SIGTERM) // the one that started it sees to its end
-			logging.Disable()                            // go-redis would log every failed dial
+			signal.Ignore(interrupts...) // the one that started it sees to its end
+			logging.Disable()            // go-redis would log every failed dial
 			return live(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
@@ -77,7 +76,7 @@ func newChaosList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the stories that real servers can have part in",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, s := range chaos.Stories() {
@@ -119,7 +118,7 @@ func (f *chaosFlags) check() error {
 
 // withCluster runs something with servers, and ends them whatever happens.
 func withCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(context.Context, *chaos.Cluster) error) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
 	return onCluster(ctx, cmd, dir, do)
 }
@@ -136,42 +135,12 @@ func onCluster(ctx context.Context, cmd *cobra.Command, dir string, do func(cont
 		say(cmd.ErrOrStderr(), "servers' clocks cannot be set: %v", err)
 	}
 	err = do(ctx, cluster)
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return interrupted("every server and client has ended")
+	if errors.Is(err, context.Canceled) {
+		if ended := interrupted(ctx, "every server and client has ended"); ended != nil {
+			return ended
+		}
 	}
 	return err
-}
-
-func interrupted(text string) error {
-	return &exitError{status: exitSignal + int(syscall.SIGINT), err: errors.New("interrupted; " + text)}
-}
-
-// interruptedTwice gives a context that a first interrupt ends, as enough, and one
-// that a second one does.
-func interruptedTwice(ctx context.Context, out io.Writer) (all, enough context.Context, stop func()) {
-	all, endAll := context.WithCancel(ctx)
-	enough, endFirst := context.WithCancel(all)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		for {
-			select {
-			case <-signals:
-				if enough.Err() != nil {
-					endAll()
-					return
-				}
-				say(out, "interrupted: ending the faults, and judging what happened; interrupt again to end at once")
-				endFirst()
-			case <-all.Done():
-				return
-			}
-		}
-	}()
-	return all, enough, func() {
-		signal.Stop(signals)
-		endAll()
-	}
 }
 
 func newChaosRun() *cobra.Command {
@@ -205,10 +174,10 @@ careless lock instead. Stories are so many times shorter than in a simulation.
 
 func chosenTellings(args []string, all bool, quorum string) ([]chaos.Telling, error) {
 	stories := chaos.Stories()
+	if all != (len(args) == 0) || len(args) > 1 {
+		return nil, usageError("name one story, or --all: redlock chaos list shows them")
+	}
 	if !all {
-		if len(args) != 1 {
-			return nil, usageError("name one story, or --all: redlock chaos list shows them")
-		}
 		stories = nil
 		for _, s := range chaos.Stories() {
 			if s.Name == args[0] {
@@ -372,11 +341,15 @@ order, a key that stays locked, or a lock that is not to be had after the faults
 it with status 10 or 11; so does a client that grows.
 
 An interrupt ends the faults early; what happened by then is judged and told all the
-same, and the status is 130. A second one ends everything at once.
+same, and the status is 128+N for signal N, 130 for Ctrl-C. A second one ends
+everything at once.
 ` + simExitHelp,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.Seed = f.seed
+			if err := checkSoak(cmd, s); err != nil {
+				return err
+			}
 			if err := f.check(); err != nil {
 				return err
 			}
@@ -394,8 +367,8 @@ same, and the status is 130. A second one ends everything at once.
 				}
 				tellResult(cmd.OutOrStdout(), r)
 				verdict := soakError(cmd.OutOrStdout(), r)
-				if verdict == nil && enough.Err() != nil {
-					verdict = interrupted("the soak was cut short")
+				if verdict == nil {
+					verdict = interrupted(enough, "the soak was cut short")
 				}
 				return withFailure(verdict, f.keep(r))
 			})
@@ -411,6 +384,20 @@ same, and the status is 130. A second one ends everything at once.
 	fl.DurationVar(&s.TTL, "ttl", 2*time.Second, "the locks' TTL")
 	f.add(cmd)
 	return cmd
+}
+
+// checkSoak refuses zeros too, which stand for the defaults in a Soak.
+func checkSoak(cmd *cobra.Command, s chaos.Soak) error {
+	if err := atLeast(cmd, 1, "nodes", "clients", "keys"); err != nil {
+		return err
+	}
+	if err := aboveZero(cmd, "for", "ttl"); err != nil {
+		return err
+	}
+	if err := s.Check(); err != nil {
+		return usageError("%v", err)
+	}
+	return nil
 }
 
 // keep writes what was asked for.

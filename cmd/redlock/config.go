@@ -118,10 +118,8 @@ func addFlags(cmd *cobra.Command) *settings {
 
 // resolve fills in what the flags left open, and checks the rest.
 func (s *settings) resolve(cmd *cobra.Command) error {
-	for name, d := range map[string]time.Duration{"ttl": s.ttl, "max-ttl": s.maxTTL, "node-timeout": s.nodeTimeout} {
-		if cmd.Flags().Changed(name) && d <= 0 {
-			return usageError("--%s is %v: it must be above zero", name, d)
-		}
+	if err := aboveZero(cmd, "ttl", "max-ttl", "node-timeout"); err != nil {
+		return err
 	}
 	file, err := s.readFile()
 	if err != nil {
@@ -143,6 +141,27 @@ func (s *settings) resolve(cmd *cobra.Command) error {
 	orElse(&s.nodeTimeout, time.Duration(file.NodeTimeout))
 	orElse(&s.drift, file.DriftFactor)
 	orElse(&s.drift, redlock.DefaultDriftFactor)
+	return nil
+}
+
+// aboveZero refuses durations of flags, where given, that are not.
+func aboveZero(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		d, err := cmd.Flags().GetDuration(name)
+		if err == nil && cmd.Flags().Changed(name) && d <= 0 {
+			return usageError("--%s is %v: it must be above zero", name, d)
+		}
+	}
+	return nil
+}
+
+// atLeast refuses numbers of flags that are less.
+func atLeast(cmd *cobra.Command, least int, flags ...string) error {
+	for _, name := range flags {
+		if n, err := cmd.Flags().GetInt(name); err == nil && n < least {
+			return usageError("--%s is %d: use at least %d", name, n, least)
+		}
+	}
 	return nil
 }
 

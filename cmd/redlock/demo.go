@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -60,7 +58,7 @@ Exit status:
   64   bad usage
   69   no quorum: too few of the servers given answer
   70   it could not run
-  130  interrupted; nothing stays locked`,
+  128+N  signal N ended it, 130 for Ctrl-C; nothing stays locked`,
 		Example: `  redlock demo
   redlock demo -n redis://10.0.0.1 -n redis://10.0.0.2 -n redis://10.0.0.3`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -157,38 +155,4 @@ func terminalOf(out io.Writer) (t demo.Terminal, live bool) {
 		return width, height
 	}
 	return t, true
-}
-
-// signalError is why a context of untilSignal ended.
-type signalError struct{ signal os.Signal }
-
-func (e *signalError) Error() string { return e.signal.String() }
-
-func (e *signalError) status() int {
-	if n, ok := e.signal.(syscall.Signal); ok {
-		return exitSignal + int(n)
-	}
-	return exitInternal
-}
-
-// untilSignal gives a context that ends at an interrupt or a request to end. The
-// function it returns makes the signals deadly again.
-func untilSignal(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		select {
-		case s := <-signals:
-			cancel(&signalError{s})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		cancel(nil)
-		<-ended
-	}
 }

@@ -81,7 +81,7 @@ func TestWithFailure(t *testing.T) {
 	}{
 		{nil, failed, exitInternal, "disk full"},
 		{&exitError{status: exitSafety}, failed, exitSafety, "disk full"},
-		{interrupted("cut short"), failed, 130, "interrupted; cut short\ndisk full"},
+		{&exitError{status: 130, err: errors.New("interrupted")}, failed, 130, "interrupted\ndisk full"},
 		{&exitError{status: exitSafety}, nil, exitSafety, ""},
 	} {
 		err := withFailure(c.verdict, c.failed)

@@ -67,6 +67,14 @@ func noSuchCommand(root *cobra.Command, args []string) error {
 	return err
 }
 
+// noArgs is the arguments of a command that takes none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError("%s takes no arguments", cmd.Name())
+	}
+	return nil
+}
+
 func noCommand(root *cobra.Command, _ []string) error {
 	root.SetOut(root.ErrOrStderr())
 	_ = root.Help()

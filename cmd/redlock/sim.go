@@ -29,7 +29,8 @@ Exit status:
   12   a scenario did not end as it is told
   13   two equal runs differed
   64   bad usage
-  70   an internal error, or output that cannot be written`
+  70   an internal error, or output that cannot be written
+  128+N  signal N ended it, 130 for Ctrl-C`
 
 func newSimCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -64,7 +65,7 @@ func newSimList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the stories that ship",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, s := range sim.Scenarios() {

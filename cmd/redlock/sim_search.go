@@ -35,10 +35,19 @@ locks change hands. Each hundredth seed is run twice, to compare.
 It stops at the first seed that breaks a promise, prints how to run it again, and
 with --store writes it to a file for "redlock sim shrink".
 ` + simExitHelp,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Without, err = sim.ParseDefence(without); err != nil {
 				return usageError("%v", err)
+			}
+			if err := atLeast(cmd, 0, "seeds"); err != nil {
+				return err
+			}
+			if err := atLeast(cmd, 1, "jobs"); err != nil {
+				return err
+			}
+			if cfg.For < 0 {
+				return usageError("--for is %v: it must not be negative", cfg.For)
 			}
 			if err := checkFiles(store); err != nil {
 				return err
@@ -49,11 +58,17 @@ with --store writes it to a file for "redlock sim shrink".
 			spendMemory()
 			progress := cmd.ErrOrStderr()
 			cfg.Progress = func(s *sim.SwarmReport) { fmt.Fprintln(progress, s) }
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			cfg.Enough = ctx.Done()
 			before := processorTime()
 			s := sim.Swarm(cfg)
 			tellSwarm(cmd.OutOrStdout(), &s, processorTime()-before, without)
+			if !s.Failed {
+				return interrupted(ctx, "the swarm was cut short")
+			}
 			verdict := verdictError(&s.Report)
-			if s.Failed && store != "" {
+			if store != "" {
 				verdict = withFailure(verdict, storeRun(store, &s.Report))
 			}
 			return verdict
@@ -122,10 +137,13 @@ out one by one what tokens rest on, to show that it would notice.
 ` + simExitHelp,
 		Example: `  redlock sim explore
   redlock sim explore --clients 2 --dups 1 --without confirm-by-fence`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Without, err = sim.ParseDefence(without); err != nil {
 				return usageError("%v", err)
+			}
+			if err := atLeast(cmd, 0, "max-states"); err != nil {
+				return err
 			}
 			spendMemory()
 			progress := cmd.ErrOrStderr()
@@ -218,7 +236,7 @@ func newSimMutants() *cobra.Command {
 noticed, what broke, and after how much. It proves that the checkers see
 something, and shows what each defence is for.
 ` + simExitHelp,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spendMemory()
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
@@ -389,8 +407,17 @@ outages that you give, and says how long clients waited, and how often the lock
 was lost or refused.`,
 		Example: `  redlock sim advise --latency 2ms --jitter 20ms --nodes 5 --ttl 10s --holds 3s
   redlock sim advise --ttl 1s --pause 2s --pause-every 10m`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := atLeast(cmd, 1, "nodes", "clients"); err != nil {
+				return err
+			}
+			if err := aboveZero(cmd, "ttl", "holds"); err != nil {
+				return err
+			}
+			if !(loss >= 0 && loss <= 1) { // NaN is neither
+				return usageError("--loss is %v: it is a fraction, from 0 to 1", loss)
+			}
 			a.LossPPM = int64(loss * 1e6)
 			advice, err := sim.Advise(a)
 			if err != nil {

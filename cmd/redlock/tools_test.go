@@ -335,6 +335,55 @@ func TestUsageErrors(t *testing.T) {
 	assert.Contains(t, stderr, "redlock inspect --help")
 }
 
+// What makes no sense is a mistake of the user's, not a fault, and starts nothing.
+func TestUsageErrorsOfTheLaboratory(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"sim list x", "no arguments"},
+		{"sim advise x", "no arguments"},
+		{"sim mutants x", "no arguments"},
+		{"sim swarm x", "no arguments"},
+		{"sim explore x", "no arguments"},
+		{"sim explore --clients -1", "1 to 3"},
+		{"sim explore --max-states -1", "--max-states"},
+		{"sim swarm --for -1s", "--for is -1s"},
+		{"sim swarm --seeds -1", "--seeds is -1"},
+		{"sim swarm --jobs 0", "--jobs is 0"},
+		{"sim advise --loss 1.5", "--loss is 1.5"},
+		{"sim advise --loss -0.1", "--loss is -0.1"},
+		{"sim advise --loss NaN", "--loss is NaN"},
+		{"sim advise --latency -1ms", "latency is -1ms"},
+		{"sim advise --jitter -1ms", "jitter is -1ms"},
+		{"sim advise --pause 2s", "belong together"},
+		{"sim advise --pause-every 2s", "belong together"},
+		{"sim advise --outage 2s", "belong together"},
+		{"sim advise --nodes 0", "--nodes is 0"},
+		{"sim advise --clients 0", "--clients is 0"},
+		{"sim advise --ttl 0", "--ttl is 0s"},
+		{"sim advise --holds 0", "--holds is 0s"},
+		{"chaos list x", "no arguments"},
+		{"chaos soak x", "no arguments"},
+		{"chaos soak --quorum bogus", "use redis, mysql"},
+		{"chaos soak --for 0", "--for is 0s"},
+		{"chaos soak --for -1s", "--for is -1s"},
+		{"chaos soak --nodes 0", "--nodes is 0"},
+		{"chaos soak --nodes -1", "--nodes is -1"},
+		{"chaos soak --nodes 100000", "use 1 to"},
+		{"chaos soak --clients -1", "--clients is -1"},
+		{"chaos soak --keys -1", "--keys is -1"},
+		{"chaos soak --ttl -1s", "--ttl is -1s"},
+		{"chaos soak --ttl 1ms", "TTL is 1ms: use at least"},
+		{"chaos run", "name one story"},
+		{"chaos run --all kleppmann-crash-restart", "name one story"},
+		{"chaos run a b", "name one story"},
+		{"chaos run no-such-story", "no story"},
+	} {
+		status, out, stderr := here(t, strings.Fields(c.line)...)
+		assert.Equal(t, exitUsage, status, c.line)
+		assert.Empty(t, out, c.line)
+		assert.Contains(t, stderr, c.want, c.line)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	for _, command := range []string{"run", "inspect", "unlock", "nodes"} {
 		status, out, _ := here(t, command, "--help")

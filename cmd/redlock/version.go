@@ -13,12 +13,7 @@ func newVersionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Show the version",
 		Long:  "version shows the program's version, the commit it was built from if that is known, and Go's version.",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError("version takes no arguments")
-			}
-			return nil
-		},
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fmt.Fprintf(cmd.OutOrStdout(), "redlock %s %s/%s, %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 			return nil

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,11 +24,20 @@ type Soak struct {
 	Enough <-chan struct{}
 }
 
+// leastTTL leaves a node of a busy machine time to answer.
+const leastTTL = 100 * time.Millisecond
+
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
 	}
+}
+
+// Check says what is wrong with it, if anything is.
+func (s Soak) Check() error {
+	_, err := s.plan(true)
+	return err
 }
 
 // plan draws the faults. Equal seeds draw equal ones.
@@ -39,6 +49,12 @@ func (s Soak) plan(clocks bool) (Plan, error) {
 	setDefault(&s.Clients, 4)
 	setDefault(&s.TTL, 2*time.Second)
 	setDefault(&s.Keys, 6)
+	switch {
+	case s.For < 0 || s.Nodes < 0 || s.Clients < 0 || s.Keys < 0:
+		return Plan{}, errors.New("chaos: a soak's time and its numbers must not be negative")
+	case s.TTL < leastTTL:
+		return Plan{}, fmt.Errorf("chaos: the TTL is %v: use at least %v", s.TTL, leastTTL)
+	}
 	kinds, err := kindsOf(s.Quorum, s.Nodes)
 	if err != nil {
 		return Plan{}, err
@@ -46,6 +62,9 @@ func (s Soak) plan(clocks bool) (Plan, error) {
 	cfg := sim.Config{
 		Name: "soak", Seed: s.Seed, Nodes: s.Nodes, Clients: s.Clients, Kinds: kinds, TTL: s.TTL, MaxTTL: s.TTL,
 		NodeTimeout: s.TTL / 10, OutageWait: s.TTL, HealAt: s.For, Work: sim.Work{Hold: 10 * time.Millisecond},
+	}
+	if err := cfg.Check(); err != nil {
+		return Plan{}, err
 	}
 	d := &drawing{cfg: &cfg, draw: newChance(s.Seed, 0), clocks: clocks}
 	d.episodes()
