@@ -67,6 +67,7 @@ Exit status:
 		},
 	}
 	b := &benchFlags{settings: addFlags(cmd)}
+	b.settings.addVerbose(cmd)
 	f := cmd.Flags()
 	f.DurationVar(&b.duration, "for", 5*time.Second, "measure for that long at most")
 	f.IntVar(&b.count, "count", 0, "at most so many locks (default no limit)")

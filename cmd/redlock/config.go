@@ -101,7 +101,7 @@ func (d *duration) UnmarshalTOML(value any) error {
 	return err
 }
 
-// addFlags gives a command the flags that all share, and the settings that they
+// addFlags gives a command the flags of all that use nodes, and the settings that they
 // fill in.
 func addFlags(cmd *cobra.Command) *settings {
 	s := &settings{}
@@ -111,9 +111,13 @@ func addFlags(cmd *cobra.Command) *settings {
 	f.DurationVar(&s.ttl, "ttl", 0, "the nodes free the lock after that long without a renewal (default 10s)")
 	f.DurationVar(&s.maxTTL, "max-ttl", 0, "the longest TTL of any user of the nodes (default --ttl, at least 10s)")
 	f.DurationVar(&s.nodeTimeout, "node-timeout", 0, "wait that long for a node (default a twentieth of --ttl, 50ms to 250ms)")
-	f.BoolVarP(&s.verbose, "verbose", "v", false, "log every vote to stderr")
 	f.SortFlags = false
 	return s
+}
+
+// addVerbose is for commands that lock. The others show what each node said anyway.
+func (s *settings) addVerbose(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&s.verbose, "verbose", "v", false, "log every vote to stderr")
 }
 
 // resolve fills in what the flags left open, and checks the rest.

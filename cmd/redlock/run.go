@@ -75,6 +75,7 @@ Exit status: COMMAND's own, or 128+N if signal N ended it, or
 		return usageError("%w; COMMAND and its own flags come after KEY --", err)
 	})
 	r := &runner{settings: addFlags(cmd)}
+	r.settings.addVerbose(cmd)
 	f := cmd.Flags()
 	f.DurationVar(&r.wait, "wait", 0, "give up after waiting that long for the lock (default: wait for ever)")
 	f.BoolVar(&r.try, "try", false, "do not wait for the lock")
