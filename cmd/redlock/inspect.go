@@ -30,6 +30,9 @@ says what it comes to:
                                               lock's place: delete those there
   unknown                                     too few nodes answered
 
+A node that refuses did answer, but with an error: it wants other credentials, or
+rights or tables that are missing. "redlock nodes --help" has more.
+
 OWNER is what REDLOCK_OWNER is for a command that runs under the lock. COUNTER is
 the largest fencing token that the node has of the key.
 
@@ -118,6 +121,7 @@ type nodeStateView struct {
 	RemainingMS float64 `json:"remaining_ms"`
 	Counter     uint64  `json:"counter"`
 	LatencyMS   float64 `json:"latency_ms"`
+	Refuses     bool    `json:"refuses,omitempty"` // the error is the server's own
 	Error       string  `json:"error,omitempty"`
 
 	remaining, latency time.Duration
@@ -165,7 +169,7 @@ func newNodeStateView(s redlock.NodeState) nodeStateView {
 	v := nodeStateView{Node: s.Node, State: "free", Counter: s.Counter, LatencyMS: milliseconds(s.Latency), latency: s.Latency}
 	switch {
 	case s.Err != nil:
-		v.State, v.Error = "error", nodeError(s.Node, s.Err)
+		v.State, v.Refuses, v.Error = "error", refused(s.Err), nodeError(s.Node, s.Err)
 	case s.Held:
 		v.State, v.Owner, v.Fence = "held", s.Owner, s.Fence
 		v.RemainingMS, v.remaining = milliseconds(s.Remaining), s.Remaining
@@ -210,7 +214,11 @@ func (v *keyView) print(w io.Writer) {
 	for _, n := range v.PerNode {
 		switch n.State {
 		case "error":
-			fmt.Fprintf(t, "%s\tno answer\t-\t-\t%s\t%s\n", n.Node, short(n.latency), n.Error)
+			state := "no answer"
+			if n.Refuses {
+				state = "refuses"
+			}
+			fmt.Fprintf(t, "%s\t%s\t-\t-\t%s\t%s\n", n.Node, state, short(n.latency), n.Error)
 		case "held":
 			fmt.Fprintf(t, "%s\theld\t%s\t%d\t%s\t%s\n", n.Node, seconds(n.remaining), n.Counter, short(n.latency), n.Owner)
 		case "other":

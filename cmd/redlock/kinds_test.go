@@ -28,6 +28,7 @@ func TestEveryKindOfNode(t *testing.T) {
 	p := start(t, nodes, "nodes", "--ttl", "1s", "--max-ttl", "1s")
 	assert.Equal(t, exitNoQuorum, p.status())
 	assert.Contains(t, p.stdout.String(), "--init")
+	assert.Regexp(t, maria.Addr()+`\S+ +refuses`, p.stdout.String())
 
 	p = start(t, nodes, "nodes", "--init", "--ttl", "1s", "--max-ttl", "1s")
 	p.status() // the server of session locks may be too young to vote

@@ -31,6 +31,11 @@ that long, once. If the server keeps every lock over a restart (for Redis:
 appendonly yes and appendfsync always), say so in its URL, ?durable=true, and it
 votes at once. Do not say so if it is not true: two could then hold one lock.
 
+A node that refuses can be reached, but answers with an error: it wants other
+credentials, or rights or tables that are missing. What rights are needed, such as
+those of a Redis ACL, is listed by "go doc github.com/quorumlock/redlock/redisnode",
+and for the other servers with mysqlnode or zknode instead.
+
 A MySQL node keeps its locks in tables, which --init creates where they are
 missing, once, with a user that may CREATE. Nothing else ever creates them.
 
@@ -113,6 +118,7 @@ type surveyView struct {
 type nodeInfoView struct {
 	Node       string   `json:"node"`
 	Reachable  bool     `json:"reachable"`
+	Refuses    bool     `json:"refuses,omitempty"` // it can be reached, and answers with an error
 	Voting     bool     `json:"voting"`
 	VotesInMS  float64  `json:"votes_in_ms,omitempty"` // of a young node
 	Error      string   `json:"error,omitempty"`
@@ -163,7 +169,7 @@ func (s *settings) survey(ctx context.Context, nodes []redlock.Node) *surveyView
 	view := &surveyView{Nodes: len(nodes), Quorum: protocol.Majority(len(nodes))}
 	for i, v := range visits {
 		n := newNodeInfoView(nodes[i].Name(), &v)
-		if n.Reachable {
+		if n.answers() {
 			n.admit(&guards, nodes, i, &v)
 		}
 		if n.Voting {
@@ -203,7 +209,8 @@ func newNodeInfoView(name string, v *visit) nodeInfoView {
 	n := nodeInfoView{Node: name, latency: v.answered - v.sent}
 	n.LatencyMS = milliseconds(n.latency)
 	if v.err != nil {
-		n.Error = nodeError(name, v.err)
+		n.Refuses, n.Error = refused(v.err), nodeError(name, v.err)
+		n.Reachable = n.Refuses
 		return n
 	}
 	n.Reachable = true
@@ -238,8 +245,13 @@ func (n *nodeInfoView) admit(guards *protocol.Guards, nodes []redlock.Node, i in
 	}
 }
 
+// answers says that the node does what it is asked.
+func (n *nodeInfoView) answers() bool { return n.Reachable && !n.Refuses }
+
 func (n *nodeInfoView) status() string {
 	switch {
+	case n.Refuses:
+		return "refuses"
 	case !n.Reachable:
 		return "unreachable"
 	case n.Voting:
@@ -260,7 +272,7 @@ func (v *surveyView) print(w io.Writer) {
 	fmt.Fprintln(t, "NODE\tSTATUS\tLATENCY\tSERVER\tOFFSET\tDURABLE")
 	for i := range v.PerNode {
 		n := &v.PerNode[i]
-		if !n.Reachable {
+		if !n.answers() {
 			fmt.Fprintf(t, "%s\t%s\t-\t-\t-\t-\n", n.Node, n.status())
 			continue
 		}

@@ -252,6 +252,29 @@ func TestNodesInMemory(t *testing.T) {
 	assert.Contains(t, firstLine(out), "3 of 3 nodes vote")
 }
 
+// A server that answers is not called unreachable for wanting other credentials or
+// rights.
+func TestNodesThatRefuse(t *testing.T) {
+	c := startCluster(t, 1, "--requirepass", "secret")
+	admin := redis.NewClient(&redis.Options{Addr: c[0].Addr(), Password: "secret"})
+	defer admin.Close()
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "poor", "on", ">p", "~*", "+hello", "+auth", "+info").Err())
+	for _, user := range []string{":wrong", "poor:p"} {
+		nodes := []string{nodesVar + "=redis://" + user + "@" + c[0].Addr() + " redis://127.0.0.1:1"}
+		p := start(t, nodes, "nodes")
+		assert.Equal(t, exitNoQuorum, p.status())
+		assert.Regexp(t, c[0].Addr()+`/0 +refuses`, p.stdout.String())
+		assert.Regexp(t, `127.0.0.1:1/0 +unreachable`, p.stdout.String())
+		p = start(t, nodes, "nodes", "--json")
+		p.status()
+		assert.Regexp(t, `"reachable": true,\s+"refuses": true`, p.stdout.String())
+		p = start(t, nodes, "inspect", "k")
+		assert.Equal(t, exitNoQuorum, p.status())
+		assert.Regexp(t, c[0].Addr()+`/0 +refuses`, p.stdout.String())
+		assert.Regexp(t, `127.0.0.1:1/0 +no answer`, p.stdout.String())
+	}
+}
+
 // The commands that see a password, and the server refusing one, show none.
 func TestPasswordsAreNotShown(t *testing.T) {
 	const password = "s3cr:t/@%"
