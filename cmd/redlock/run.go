@@ -187,7 +187,7 @@ func (r *runner) acquire(ctx context.Context, locker *redlock.Locker, key string
 // release gives the lock back. The work is done, so a failure is a warning.
 func (r *runner) release(cmd *cobra.Command, lease *redlock.Lease) {
 	if err := lease.Unlock(context.WithoutCancel(cmd.Context())); err != nil {
-		say(cmd.ErrOrStderr(), "warning: not confirmed that the lock is released; the nodes free it after its TTL, %v, at the latest: %v", r.settings.ttl, err)
+		say(cmd.ErrOrStderr(), "warning: not confirmed that the lock is released; the nodes free it after its TTL, %v, at the latest: %s", r.settings.ttl, inWords(err))
 	}
 }
 

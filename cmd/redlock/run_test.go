@@ -79,6 +79,20 @@ func TestRunSurvivesADeadServer(t *testing.T) {
 	assert.Empty(t, c[1:].locks(t))
 }
 
+// The work is done when the release fails, so that is a warning, in people's words.
+func TestRunWarnsOfAnUnconfirmedRelease(t *testing.T) {
+	c := startCluster(t, 3)
+	p := start(t, c.nodes(), runArguments([]string{"--ttl", "30s"}, held...)...)
+	p.prints("held")
+	c[0].Kill()
+	c[1].Kill()
+	p.types("0\n")
+	assert.Equal(t, 0, p.status())
+	assert.Contains(t, p.stderr.String(), "warning: not confirmed that the lock is released")
+	assert.Contains(t, p.stderr.String(), "node "+c[0].Addr()+"/0 failed: ")
+	assert.NotContains(t, p.stderr.String(), "need 2")
+}
+
 func TestRunDoesNotWaitForAFrozenServer(t *testing.T) {
 	c := startCluster(t, 3)
 	c[0].Stop()

@@ -196,7 +196,15 @@ func TestUnlockWithoutAQuorum(t *testing.T) {
 	t.Setenv(nodesVar, "redis://127.0.0.1:1")
 	status, _, stderr := here(t, "unlock", "--force", "k")
 	assert.Equal(t, exitNoQuorum, status)
-	assert.Contains(t, stderr, "no quorum")
+	assert.Contains(t, stderr, `no quorum for "k", it takes 1 of 1 nodes: node 127.0.0.1:1/0 failed: `)
+
+	status, out, stderr := here(t, "unlock", "--force", "--json", "k")
+	assert.Equal(t, exitNoQuorum, status)
+	assert.Empty(t, stderr)
+	var got unlockView
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	assert.False(t, got.Released)
+	assert.Contains(t, got.Error, "no quorum for")
 }
 
 func TestNodes(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,21 +46,20 @@ Exit status:
 		}
 		defer sess.close()
 		err = sess.locker.ForceUnlock(cmd.Context(), args[0])
-		if err != nil && !errors.Is(err, redlock.ErrNotHeld) {
-			return err
-		}
 		if *asJSON {
-			view := unlockView{Key: args[0], Released: err == nil}
-			return errors.Join(quiet(err), printJSON(cmd.OutOrStdout(), view))
+			return withFailure(quiet(err), printJSON(cmd.OutOrStdout(), newUnlockView(args[0], err)))
 		}
-		if err != nil {
+		said := fmt.Sprintf("released %q\n", args[0])
+		switch {
+		case errors.Is(err, redlock.ErrNotHeld):
 			// The rest of the error is why nobody can get it all the same.
 			_, more, _ := strings.Cut(err.Error(), fmt.Sprintf("%q: %v", args[0], redlock.ErrNotHeld))
-			fmt.Fprintf(cmd.OutOrStdout(), "nobody held %q%s\n", args[0], more)
-			return quiet(err)
+			said = fmt.Sprintf("nobody held %q%s\n", args[0], more)
+		case err != nil:
+			return notLocked(err)
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "released %q\n", args[0])
-		return nil
+		_, failed := io.WriteString(cmd.OutOrStdout(), said)
+		return withFailure(quiet(err), failed)
 	}
 	return cmd
 }
@@ -67,5 +67,14 @@ Exit status:
 // unlockView is what unlock shows, as its JSON has it.
 type unlockView struct {
 	Key      string `json:"key"`
-	Released bool   `json:"released"` // false: nobody held it
+	Released bool   `json:"released"`        // false: nobody held it, or there is an error
+	Error    string `json:"error,omitempty"` // it may be released on some nodes
+}
+
+func newUnlockView(key string, err error) unlockView {
+	view := unlockView{Key: key, Released: err == nil}
+	if err != nil && !errors.Is(err, redlock.ErrNotHeld) {
+		view.Error = notLocked(err).Error()
+	}
+	return view
 }

@@ -113,6 +113,15 @@ func obstacles(q *redlock.QuorumError) string {
 	return strings.Join(parts, "; ")
 }
 
+// inWords is an error in the words of obstacles, if nodes are what it is about.
+func inWords(err error) string {
+	var q *redlock.QuorumError
+	if errors.As(err, &q) {
+		return obstacles(q)
+	}
+	return err.Error()
+}
+
 // nodeError is a node's error without the node's name, which stands before it
 // already, in people's words.
 func nodeError(node string, err error) string {
@@ -147,7 +156,8 @@ func holders(votes []redlock.NodeVote) string {
 	return strings.Join(parts, "; ")
 }
 
-// notLocked is the error of a lock that was not had, in the words of obstacles.
+// notLocked is the error of a lock that was not had, or not taken away, in the words
+// of obstacles.
 func notLocked(err error) error {
 	exit := classify(err)
 	var q *redlock.QuorumError
