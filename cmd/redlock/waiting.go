@@ -135,11 +135,16 @@ func nodeError(node string, err error) string {
 	return text
 }
 
-// holders says who holds the key, and on how many nodes.
+// holders says who holds the key, and on how many nodes at least: an attempt does not
+// wait for answers that cannot make a difference to it.
 func holders(votes []redlock.NodeVote) string {
 	var owners []string
 	nodes, left := make(map[string]int), make(map[string]time.Duration)
+	atLeast := ""
 	for _, v := range votes {
+		if v.Outcome == redlock.Pending || v.Outcome == redlock.Unknown {
+			atLeast = "at least "
+		}
 		if v.Outcome != redlock.Refused || v.Holder == "" {
 			continue
 		}
@@ -151,7 +156,7 @@ func holders(votes []redlock.NodeVote) string {
 	}
 	parts := make([]string, len(owners))
 	for i, o := range owners {
-		parts[i] = fmt.Sprintf("held by %s on %d of %d nodes, %s left unless renewed", o, nodes[o], len(votes), seconds(left[o]))
+		parts[i] = fmt.Sprintf("held by %s on %s%d of %d nodes, %s left unless renewed", o, atLeast, nodes[o], len(votes), seconds(left[o]))
 	}
 	return strings.Join(parts, "; ")
 }

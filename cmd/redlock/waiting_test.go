@@ -35,6 +35,17 @@ func TestWaitNotice(t *testing.T) {
 	assert.Contains(t, told(false), "held by "+alice)
 }
 
+// Who holds the key on more nodes than have answered yet is not said to hold it on
+// fewer.
+func TestHoldersCountWhatTheyKnow(t *testing.T) {
+	held := redlock.NodeVote{Node: "a", Outcome: redlock.Refused, Holder: alice, Remaining: time.Second}
+	assert.Equal(t, "held by "+alice+" on 2 of 2 nodes, 1.0s left unless renewed", holders([]redlock.NodeVote{held, held}))
+	for _, outcome := range []redlock.Outcome{redlock.Pending, redlock.Unknown} {
+		assert.Equal(t, "held by "+alice+" on at least 2 of 3 nodes, 1.0s left unless renewed",
+			holders([]redlock.NodeVote{held, held, {Node: "c", Outcome: outcome}}))
+	}
+}
+
 // A job of cron's that waits for nodes to come of age says so.
 func TestRunTellsALogOfYoungServers(t *testing.T) {
 	c := startCluster(t, 1)
