@@ -75,6 +75,9 @@ type settings struct {
 	maxHold     time.Duration // of run
 	drift       float64
 	verbose     bool
+
+	fromFile []string // the keys whose values are the file's
+	file     string
 }
 
 // fileSettings is the configuration file.
@@ -132,20 +135,38 @@ func (s *settings) resolve(cmd *cobra.Command) error {
 	if len(s.nodes) == 0 {
 		s.nodes = splitURLs(os.Getenv(nodesVar))
 	}
-	if len(s.nodes) == 0 {
+	if len(s.nodes) == 0 && len(file.Nodes) > 0 {
 		s.nodes = file.Nodes
+		s.fromFile = append(s.fromFile, "nodes")
 	}
 	if len(s.nodes) == 0 {
 		return usageError("no nodes: give --node URL for each, or set %s, or list them in a configuration file", nodesVar)
 	}
-	orElse(&s.ttl, time.Duration(file.TTL))
+	orElseOfFile(s, &s.ttl, "ttl", time.Duration(file.TTL))
 	orElse(&s.ttl, redlock.DefaultTTL)
-	orElse(&s.maxTTL, time.Duration(file.MaxTTL))
+	orElseOfFile(s, &s.maxTTL, "max_ttl", time.Duration(file.MaxTTL))
 	orElse(&s.maxTTL, max(s.ttl, redlock.DefaultTTL))
-	orElse(&s.nodeTimeout, time.Duration(file.NodeTimeout))
-	orElse(&s.drift, file.DriftFactor)
+	orElseOfFile(s, &s.nodeTimeout, "node_timeout", time.Duration(file.NodeTimeout))
+	orElseOfFile(s, &s.drift, "drift_factor", file.DriftFactor)
 	orElse(&s.drift, redlock.DefaultDriftFactor)
 	return nil
+}
+
+// orElseOfFile notes that a value is the file's, for errors about it.
+func orElseOfFile[T comparable](s *settings, value *T, key string, other T) {
+	var zero T
+	if *value == zero && other != zero {
+		*value = other
+		s.fromFile = append(s.fromFile, key)
+	}
+}
+
+// refusal is an error about settings, which tells of those that a file has.
+func (s *settings) refusal(err error) error {
+	if len(s.fromFile) == 0 {
+		return usageError("%w", err)
+	}
+	return usageError("%w (configuration file %s has %s)", err, s.file, strings.Join(s.fromFile, ", "))
 }
 
 // aboveZero refuses durations of flags, where given, that are not.
@@ -191,10 +212,10 @@ func orElse[T comparable](value *T, other T) {
 
 // readFile reads the configuration file, if there is one.
 func (s *settings) readFile() (fileSettings, error) {
-	name := s.configFile
-	orElse(&name, os.Getenv(configVar))
-	if name != "" {
-		return parseFile(name)
+	s.file = s.configFile
+	orElse(&s.file, os.Getenv(configVar))
+	if s.file != "" {
+		return parseFile(s.file)
 	}
 	candidates := []string{systemConfig}
 	if dir := userConfigDir(); dir != "" {
@@ -203,6 +224,7 @@ func (s *settings) readFile() (fileSettings, error) {
 	for _, candidate := range candidates {
 		file, err := parseFile(candidate)
 		if !errors.Is(err, fs.ErrNotExist) {
+			s.file = candidate
 			return file, err
 		}
 	}
@@ -228,6 +250,14 @@ func parseFile(name string) (fileSettings, error) {
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return file, usageError("configuration file %s: unknown key %q: known are nodes, ttl, max_ttl, node_timeout, drift_factor", name, unknown[0].String())
+	}
+	for key, d := range map[string]duration{"ttl": file.TTL, "max_ttl": file.MaxTTL, "node_timeout": file.NodeTimeout} {
+		if meta.IsDefined(key) && d <= 0 {
+			return file, usageError("configuration file %s: %s is %v: it must be above zero", name, key, time.Duration(d))
+		}
+	}
+	if meta.IsDefined("drift_factor") && !(file.DriftFactor > 0 && file.DriftFactor < 1) { // NaN is neither
+		return file, usageError("configuration file %s: drift_factor is %v: it must be above 0 and below 1", name, file.DriftFactor)
 	}
 	return file, nil
 }
@@ -275,12 +305,13 @@ func (s *settings) open(cmd *cobra.Command, observer redlock.Observer) (*session
 	logging.Disable() // go-redis would log failed dials to stderr; the votes tell of those
 	nodes, closeNodes, err := nodeurl.OpenAll(cmd.Context(), s.nodes)
 	if err != nil {
-		return nil, usageError("%s", strings.TrimPrefix(err.Error(), "nodeurl: "))
+		return nil, s.refusal(errors.New(strings.TrimPrefix(err.Error(), "nodeurl: ")))
 	}
 	opts := s.options(cmd, observer)
 	locker, err := redlock.New(nodes, opts)
 	if err != nil {
-		return nil, usageError("%w", errors.Join(err, closeNodes()))
+		_ = closeNodes()
+		return nil, s.refusal(err)
 	}
 	return &session{locker: locker, nodes: nodes, close: func() {
 		ctx, cancel := redlock.SystemClock().WithTimeout(context.WithoutCancel(cmd.Context()), s.nodeTimeout+closeTimeout)

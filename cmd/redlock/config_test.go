@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,11 @@ func TestFilesThatAreWrong(t *testing.T) {
 		"nodes = [\"mem://a\"]\nttl = 10":  "a string with a unit",
 		"nodes = [\"mem://a\"]\nttl = '1'": "missing unit",
 		`ttl = "1s"`:                       "no nodes",
+		`ttl = "-1s"`:                      "x.toml: ttl is -1s",
+		`max_ttl = "0s"`:                   "x.toml: max_ttl is 0s",
+		`node_timeout = "-1s"`:             "x.toml: node_timeout is -1s",
+		`drift_factor = 2.0`:               "x.toml: drift_factor is 2",
+		`drift_factor = nan`:               "x.toml: drift_factor is NaN",
 	} {
 		file := writeFile(t, filepath.Join(t.TempDir(), "x.toml"), text)
 		_, err := resolve(t, "--config", file)
@@ -124,4 +130,27 @@ func TestFilesThatAreWrong(t *testing.T) {
 	}
 	_, err := resolve(t, "--config", filepath.Join(t.TempDir(), "missing"))
 	assert.ErrorContains(t, err, "missing")
+}
+
+// What does not go together is refused with the name of the file that has a part in
+// it.
+func TestRefusalsNameTheFile(t *testing.T) {
+	for text, want := range map[string]string{
+		"nodes = [\"mem://a\"]\nmax_ttl = \"5s\"": "has nodes, max_ttl)",
+		"node_timeout = \"20s\"":                  "has node_timeout)",
+		"drift_factor = 0.999":                    "has drift_factor)",
+	} {
+		file := writeFile(t, filepath.Join(t.TempDir(), "x.toml"), text)
+		t.Setenv(nodesVar, "mem://"+t.Name())
+		if strings.Contains(text, "nodes") {
+			t.Setenv(nodesVar, "")
+		}
+		status, _, errs := here(t, "inspect", "k", "--config", file)
+		assert.Equal(t, exitUsage, status)
+		assert.Contains(t, errs, "configuration file "+file+" "+want)
+	}
+	file := writeFile(t, filepath.Join(t.TempDir(), "x.toml"), `nodes = ["ftp://a"]`)
+	t.Setenv(nodesVar, "")
+	_, _, errs := here(t, "inspect", "k", "--config", file)
+	assert.Contains(t, errs, "configuration file "+file+" has nodes)")
 }
