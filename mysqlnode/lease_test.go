@@ -235,6 +235,7 @@ func TestRights(t *testing.T) {
 	}
 	for _, mode := range []mysqlnode.Mode{mysqlnode.Lease, mysqlnode.Session} {
 		n := node(t, s.Addr(), own, inMode(mode), func(o *mysqlnode.Options) { o.User, o.Password = "locks", "hunter2" })
+		require.NoError(t, n.Init(t.Context()), "there is nothing to create")
 		vote := granted(t, n, "k", 1)
 		require.True(t, extend(t, n, "k", 1, vote.Fence).Granted)
 		release(t, n, "k", 1)

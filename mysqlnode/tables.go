@@ -59,9 +59,10 @@ func (t tables) schema() []string {
 	}
 }
 
-// Init creates the node's tables where they are missing. It takes the right
-// CREATE, which locking does not; the tables may as well be created by somebody
-// else, with the statements that Schema gives. With NoTable there is nothing to do.
+// Init creates the node's tables where they are missing. That takes the right
+// CREATE, which locking does not, and which Init does not need once they are there;
+// they may as well be created by somebody else, with the statements that Schema
+// gives. With NoTable there is nothing to do.
 func (n *Node) Init(ctx context.Context) error {
 	if n.invalid != nil {
 		return n.explain("init", n.invalid)
@@ -69,8 +70,9 @@ func (n *Node) Init(ctx context.Context) error {
 	ctx, cancel := n.bound(ctx)
 	defer cancel()
 	_, err := within(ctx, func() (struct{}, error) {
-		for _, statement := range n.Schema() {
-			if _, err := n.db.ExecContext(ctx, statement); err != nil {
+		tables := []string{n.tables.rows, n.tables.released}
+		for i, statement := range n.Schema() {
+			if err := n.ensure(ctx, tables[i], statement); err != nil {
 				return struct{}{}, err
 			}
 		}
@@ -80,6 +82,16 @@ func (n *Node) Init(ctx context.Context) error {
 		return n.explain("init", err)
 	}
 	return nil
+}
+
+// ensure creates a table unless it can be read. IF NOT EXISTS alone would not do: the
+// server wants the right CREATE for it even where there is nothing to create.
+func (n *Node) ensure(ctx context.Context, table, create string) error {
+	if _, err := n.db.ExecContext(ctx, "SELECT 1 FROM "+table+" LIMIT 0"); err == nil || !isReply(err) {
+		return err
+	}
+	_, err := n.db.ExecContext(ctx, create)
+	return err
 }
 
 // Schema gives the statements by which Init creates the tables, for those who
