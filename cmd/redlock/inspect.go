@@ -43,7 +43,8 @@ redlock run --try KEY -- COMMAND.
 Exit status:
   0    a majority of the nodes answered
   64   bad usage or configuration
-  69   fewer did`,
+  69   fewer did
+  70   an internal error, or output that cannot be written`,
 		Example: `  redlock inspect nightly-backup
   redlock inspect nightly-backup --json | jq -r .owner`,
 		Args: oneKey,
@@ -61,12 +62,11 @@ Exit status:
 			return err
 		}
 		view := newKeyView(args[0], states)
+		show := view.print
 		if *asJSON {
-			printErr := printJSON(cmd.OutOrStdout(), view)
-			return errors.Join(quiet(err), printErr)
+			show = func(out io.Writer) error { return printJSON(out, view) }
 		}
-		view.print(cmd.OutOrStdout())
-		return quiet(err)
+		return withFailure(quiet(err), show(cmd.OutOrStdout()))
 	}
 	return cmd
 }
@@ -207,9 +207,9 @@ func (v *keyView) sentence() string {
 	return "free" + missing
 }
 
-func (v *keyView) print(w io.Writer) {
-	fmt.Fprintf(w, "%s\n\n", v.sentence())
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+func (v *keyView) print(out io.Writer) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s\n\n", v.sentence())
 	fmt.Fprintln(t, "NODE\tSTATE\tLEFT\tCOUNTER\tLATENCY\tOWNER")
 	for _, n := range v.PerNode {
 		switch n.State {
@@ -227,7 +227,7 @@ func (v *keyView) print(w io.Writer) {
 			fmt.Fprintf(t, "%s\tfree\t-\t%d\t%s\t-\n", n.Node, n.Counter, short(n.latency))
 		}
 	}
-	_ = t.Flush()
+	return t.Flush()
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -24,6 +24,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addCompletion(root)
 	cmd, err := root.ExecuteC()
 	return report(stderr, cmd, err)
 }
@@ -50,7 +51,11 @@ lock holds, and is still to be had.
 
 		SuggestionsMinimumDistance: 2,
 		SilenceUsage:               true,
+		Version:                    versionLine(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "show the version") // or cobra would take -v for it
+	root.SetHelpCommand(newHelpCommand())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%v", err) })
 	root.AddCommand(newRunCommand(), newInspectCommand(), newUnlockCommand(), newNodesCommand(), newBenchCommand(), newDemoCommand(), newSimCommand(), newChaosCommand(), newVersionCommand())
 	return root

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -46,7 +47,8 @@ is known to half an answer's time.
 Exit status:
   0    a majority of the nodes votes
   64   bad usage or configuration
-  69   fewer do, or --init failed for one`,
+  69   fewer do, or --init failed for one
+  70   an internal error, or output that cannot be written`,
 		Example: `  redlock nodes -n redis://10.0.0.1 -n redis://10.0.0.2 -n redis://10.0.0.3
   redlock nodes --json | jq '.node_infos[] | select(.voting | not)'`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -71,15 +73,15 @@ Exit status:
 			}
 		}
 		view := s.survey(cmd.Context(), sess.nodes)
+		show := view.print
 		if *asJSON {
-			err = printJSON(cmd.OutOrStdout(), view)
-		} else {
-			view.print(cmd.OutOrStdout())
+			show = func(out io.Writer) error { return printJSON(out, view) }
 		}
-		if err == nil && view.Voting < view.Quorum {
-			return &exitError{status: exitNoQuorum}
+		failed := show(cmd.OutOrStdout())
+		if view.Voting < view.Quorum {
+			return withFailure(&exitError{status: exitNoQuorum}, failed)
 		}
-		return err
+		return failed
 	}
 	return cmd
 }
@@ -262,7 +264,8 @@ func (n *nodeInfoView) status() string {
 	return "barred"
 }
 
-func (v *surveyView) print(w io.Writer) {
+func (v *surveyView) print(out io.Writer) error {
+	w := &strings.Builder{}
 	verdict := "a majority votes"
 	if v.Voting < v.Quorum {
 		verdict = "too few: no lock can be had"
@@ -288,8 +291,10 @@ func (v *surveyView) print(w io.Writer) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.status(), short(n.latency), server, offset, durable)
 	}
-	_ = t.Flush()
+	_ = t.Flush() // to memory
 	v.printNotes(w)
+	_, err := io.WriteString(out, w.String())
+	return err
 }
 
 // printNotes says what a table has no room for.

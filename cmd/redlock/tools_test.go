@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -321,6 +323,12 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{nil, ""},
 		{[]string{"rnu"}, `there is no command "rnu"; did you mean "run"?`},
+		{[]string{"help", "nosuch"}, `there is no command "nosuch"`},
+		{[]string{"help", "rnu"}, `did you mean "run"?`},
+		{[]string{"help", "sim", "nosuch"}, `there is no command "nosuch"`},
+		{[]string{"help", "run", "nosuch"}, `there is no command "nosuch"`},
+		{[]string{"completion", "bogus"}, `there is no command "bogus"`},
+		{[]string{"completion", "bash", "x"}, "no arguments"},
 		{[]string{"--color"}, "unknown flag: --color"},
 		{[]string{"version", "x"}, "no arguments"},
 		{[]string{"nodes", "x"}, "no arguments"},
@@ -355,7 +363,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"inspect", "--config", "/no/such/file", "k"}, "/no/such/file"},
 	} {
 		args := c.args
-		if len(args) > 1 && args[0] != "version" {
+		if len(args) > 1 && !slices.Contains([]string{"version", "help", "completion"}, args[0]) {
 			args = append(append([]string{args[0]}, node...), args[1:]...)
 		}
 		status, out, stderr := here(t, args...)
@@ -432,7 +440,33 @@ func TestHelp(t *testing.T) {
 	} {
 		assert.Contains(t, help, words)
 	}
-	status, out, _ := here(t, "version")
+	_, out, _ := here(t, "sim", "swarm", "--help")
+	_, same, _ := here(t, "help", "sim", "swarm")
+	assert.Equal(t, out, same)
+	for _, arg := range []string{"version", "--version"} {
+		status, out, _ := here(t, arg)
+		assert.Equal(t, 0, status)
+		assert.Regexp(t, "^redlock .*go1.*\n$", out)
+	}
+	status, out, _ := here(t, "completion", "bash")
 	assert.Equal(t, 0, status)
-	assert.Regexp(t, "^redlock .*go1", out)
+	assert.Contains(t, out, "bash completion")
+}
+
+// Nobody takes a full disk for an answer.
+func TestFailedWritesAreErrors(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	memory(t, "a")
+	for _, line := range []string{"inspect k", "inspect k --json", "nodes", "nodes --json", "version", "--version", "sim list", "chaos list"} {
+		var errs strings.Builder
+		status := run(strings.Fields(line), strings.NewReader(""), full, &errs)
+		assert.Equal(t, exitInternal, status, line)
+		assert.Contains(t, errs.String(), "/dev/full", line)
+	}
+	status, _, _ := here(t, "inspect", "k", "-n", "redis://127.0.0.1:1")
+	assert.Equal(t, exitNoQuorum, status)
 }

@@ -15,10 +15,14 @@ func newVersionCommand() *cobra.Command {
 		Long:  "version shows the program's version, the commit it was built from if that is known, and Go's version.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintf(cmd.OutOrStdout(), "redlock %s %s/%s, %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-			return nil
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine())
+			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("redlock %s %s/%s, %s", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
 // version is what the build knows of itself.

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// newHelpCommand is cobra's, but that it has no help for what is no command.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		Long:  "help shows the help of a command, as its --help does.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			topic, rest := descend(cmd.Root(), args)
+			if err := noSuchCommand(topic, rest); err != nil {
+				return err
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+			topic, rest := descend(cmd.Root(), args)
+			for _, c := range topic.Commands() {
+				if len(rest) == 0 && c.IsAvailableCommand() && strings.HasPrefix(c.Name(), begun) {
+					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}
+
+// descend follows the names of commands from a command on, as far as there are such
+// commands.
+func descend(cmd *cobra.Command, names []string) (found *cobra.Command, rest []string) {
+	for i, name := range names {
+		next := cmd
+		for _, c := range cmd.Commands() {
+			if c.Name() == name {
+				next = c
+			}
+		}
+		if next == cmd {
+			return cmd, names[i:]
+		}
+		cmd = next
+	}
+	return cmd, nil
+}
+
+// addCompletion adds cobra's command, and has it refuse what it does not know. It
+// prints to where the root does by now.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _ := descend(root, []string{"completion"})
+	completion.Args, completion.RunE = noSuchCommand, noCommand
+	for _, shell := range completion.Commands() {
+		shell.Args = noArgs
+	}
+}
