@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -142,7 +144,7 @@ func (f *benchFlags) tell(out io.Writer, report *quorumbench.Report) error {
 	failed := f.print(out, report)
 	if f.html != "" {
 		failed = errors.Join(failed, createFile(f.html, func(page io.Writer) error {
-			return report.WriteHTML(page, redlock.SystemClock().Wall(), f.command())
+			return report.WriteHTML(page, redlock.SystemClock().Wall(), f.command(report))
 		}))
 	}
 	return failed
@@ -169,14 +171,25 @@ func columns(t demo.Terminal) int {
 	return plainColumns
 }
 
-// command is how to measure the same again. It leaves out the nodes: their URLs may
-// hold passwords.
-func (f *benchFlags) command() string {
+// command is how to measure the same again, wherever the settings came from. It leaves
+// out the nodes: their URLs may hold passwords.
+func (f *benchFlags) command(report *quorumbench.Report) string {
 	text := fmt.Sprintf("redlock bench --for %v --concurrency %d --keys %d", f.duration, f.concurrency, f.keys)
 	if f.count > 0 {
 		text += fmt.Sprintf(" --count %d", f.count)
 	}
-	return text
+	return text + fmt.Sprintf(" --ttl %v --max-ttl %v --node-timeout %v --prefix %s",
+		f.settings.ttl, f.settings.maxTTL, time.Duration(report.NodeTimeout), shellWord(f.prefix))
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]+$`)
+
+// shellWord writes a word so that a shell reads it as one.
+func shellWord(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // benchError is about a run that had no lock to measure.

@@ -17,7 +17,8 @@ import (
 func TestBench(t *testing.T) {
 	memory(t, "a", "b", "c")
 	page := filepath.Join(t.TempDir(), "bench.html")
-	status, out, errs := here(t, "bench", "--for", "1m", "--count", "200", "--concurrency", "4", "--html", page)
+	status, out, errs := here(t, "bench", "--for", "1m", "--count", "200", "--concurrency", "4", "--html", page,
+		"--ttl", "5s", "--prefix", "my keys")
 	require.Equal(t, 0, status, errs)
 	assert.Empty(t, errs, "nothing is drawn where there is no terminal")
 	assert.Regexp(t, `^200 locks in .* on 3 nodes with 4 workers and 4 keys`, out)
@@ -26,7 +27,9 @@ func TestBench(t *testing.T) {
 	}
 	written, err := os.ReadFile(page)
 	require.NoError(t, err)
-	assert.Contains(t, string(written), "redlock bench --for 1m0s --concurrency 4 --keys 4 --count 200")
+	assert.Contains(t, string(written), "redlock bench --for 1m0s --concurrency 4 --keys 4 --count 200 "+
+		"--ttl 5s --max-ttl 10s --node-timeout 250ms --prefix &#39;my keys&#39;")
+	assert.NotContains(t, string(written), "mem://")
 
 	status, out, _ = here(t, "bench", "--count", "20", "--json")
 	require.Equal(t, 0, status)
@@ -57,6 +60,12 @@ func TestBenchWithoutAQuorum(t *testing.T) {
 	status, _, errs := here(t, "bench", "-n", "redis://127.0.0.1:1")
 	assert.Equal(t, exitNoQuorum, status)
 	assert.Contains(t, errs, "no quorum")
+}
+
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{"jobs:a-1": "jobs:a-1", "": "''", "a b": "'a b'", "it's $x": `'it'\''s $x'`} {
+		assert.Equal(t, want, shellWord(word))
+	}
 }
 
 // A script learns from the status that locks failed, or may be left somewhere.

@@ -33,7 +33,8 @@ latencies are drawn over decades, and clients are aimed at the moments at which
 locks change hands. Each hundredth seed is run twice, to compare.
 
 It stops at the first seed that breaks a promise, prints how to run it again, and
-with --store writes it to a file for "redlock sim shrink".
+with --store writes it to a file for "redlock sim shrink". An interrupt ends it
+early, and what was done by then is summed up.
 ` + simExitHelp,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
