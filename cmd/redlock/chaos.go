@@ -154,6 +154,7 @@ func newChaosRun() *cobra.Command {
 the same story to clients that are kept from what a guard goes by, or that have a
 careless lock instead. Stories are so many times shorter than in a simulation.
 ` + simExitHelp,
+		ValidArgsFunction: completeStories(chaos.Stories),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tellings, err := chosenTellings(args, all, quorum)
 			if err != nil {
@@ -166,7 +167,7 @@ careless lock instead. Stories are so many times shorter than in a simulation.
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "tell all of them")
-	cmd.Flags().StringVar(&quorum, "quorum", "", "only on that quorum: "+strings.Join(chaos.Quorums(), ", "))
+	addQuorum(cmd, &quorum, "", "only on that quorum")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 0, "draw delays and pauses from that seed")
 	f.add(cmd)
 	return cmd
@@ -377,7 +378,7 @@ everything at once.
 	fl := cmd.Flags()
 	fl.DurationVar(&s.For, "for", time.Minute, "how long")
 	fl.Uint64Var(&f.seed, "seed", 1, "draw the faults from that seed")
-	fl.StringVar(&s.Quorum, "quorum", "mixed", "kinds of nodes: "+strings.Join(chaos.Quorums(), ", "))
+	addQuorum(cmd, &s.Quorum, "mixed", "kinds of nodes")
 	fl.IntVar(&s.Nodes, "nodes", 5, "how many nodes")
 	fl.IntVar(&s.Clients, "clients", 4, "how many processes")
 	fl.IntVar(&s.Keys, "keys", 6, "how many keys")

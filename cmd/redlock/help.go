@@ -4,6 +4,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/quorumlock/redlock/sim"
+	"github.com/quorumlock/redlock/sim/chaos"
 )
 
 // newHelpCommand is cobra's, but that it has no help for what is no command.
@@ -48,6 +51,27 @@ func descend(cmd *cobra.Command, names []string) (found *cobra.Command, rest []s
 		cmd = next
 	}
 	return cmd, nil
+}
+
+// completeStories completes the first argument to the name of a story.
+func completeStories(stories func() []sim.Scenario) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, begun string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+		for _, s := range stories() {
+			if len(args) == 0 && strings.HasPrefix(s.Name, begun) {
+				names = append(names, cobra.CompletionWithDesc(s.Name, s.Title))
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// addQuorum adds the flag that chooses kinds of nodes, which shells complete.
+func addQuorum(cmd *cobra.Command, quorum *string, otherwise, usage string) {
+	cmd.Flags().StringVar(quorum, "quorum", otherwise, usage+": "+strings.Join(chaos.Quorums(), ", "))
+	err := cmd.RegisterFlagCompletionFunc("quorum", cobra.FixedCompletions(chaos.Quorums(), cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // there is the flag
+	}
 }
 
 // addCompletion adds cobra's command, and has it refuse what it does not know. It

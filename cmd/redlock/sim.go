@@ -89,6 +89,7 @@ With --file it reads one of your own; see docs/safety.md for the language.
 		Example: `  redlock sim run kleppmann-crash-restart
   redlock sim run --all
   redlock sim run vm-suspend --html vm-suspend.html`,
+		ValidArgsFunction: completeStories(sim.Scenarios),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			stories, err := chosenStories(args, all, file)
 			if err != nil {

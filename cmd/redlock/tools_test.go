@@ -453,6 +453,23 @@ func TestHelp(t *testing.T) {
 	assert.Contains(t, out, "bash completion")
 }
 
+// Shells complete what has to be looked up otherwise.
+func TestCompletion(t *testing.T) {
+	for line, want := range map[string]string{
+		"sim run kleppmann-gc":      "kleppmann-gc-after-win\t",
+		"chaos run kleppmann-crash": "kleppmann-crash-restart\t",
+		"chaos run --quorum se":     "session\n",
+		"chaos soak --quorum mi":    "mixed\n",
+		"help sim sw":               "swarm\t",
+	} {
+		status, out, _ := here(t, append([]string{"__complete"}, strings.Fields(line)...)...)
+		assert.Equal(t, 0, status, line)
+		assert.Contains(t, out, want, line)
+	}
+	_, out, _ := here(t, "__complete", "sim", "run", "baseline", "")
+	assert.True(t, strings.HasPrefix(out, ":"), "there is one name: %s", out)
+}
+
 // Nobody takes a full disk for an answer.
 func TestFailedWritesAreErrors(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
