@@ -26,7 +26,8 @@ func checkFile(path string) error {
 	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil // to open a pipe or a device is more than a look
 	}
-	isNew := errors.Is(err, fs.ErrNotExist)
+	_, err = os.Lstat(path)
+	isNew := errors.Is(err, fs.ErrNotExist) // a link to nowhere is not, and stays
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
 		return err

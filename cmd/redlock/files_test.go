@@ -47,6 +47,12 @@ func TestCheckFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "kept", string(text))
 	assert.NoFileExists(t, fresh)
+	link := filepath.Join(dir, "link")
+	if os.Symlink(filepath.Join(dir, "target"), link) == nil {
+		require.NoError(t, checkFiles(link))
+		_, err := os.Lstat(link)
+		require.NoError(t, err, "the link is kept")
+	}
 	require.NoError(t, makeDir(filepath.Join(dir, "d"), 0o700))
 	left, err := os.ReadDir(filepath.Join(dir, "d"))
 	require.NoError(t, err)
