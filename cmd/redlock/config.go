@@ -161,6 +161,10 @@ func orElseOfFile[T comparable](s *settings, value *T, key string, other T) {
 	}
 }
 
+// inFlags writes the names of the Locker's options as this program has them.
+var inFlags = strings.NewReplacer("MaxTTL", "--max-ttl", "TTL", "--ttl", "NodeTimeout", "--node-timeout",
+	"MaxHold", "--max-hold", "MinValidity", "least validity", "DriftFactor", "drift_factor")
+
 // refusal is an error about settings, which tells of those that a file has.
 func (s *settings) refusal(err error) error {
 	if len(s.fromFile) == 0 {
@@ -311,7 +315,7 @@ func (s *settings) open(cmd *cobra.Command, observer redlock.Observer) (*session
 	locker, err := redlock.New(nodes, opts)
 	if err != nil {
 		_ = closeNodes()
-		return nil, s.refusal(err)
+		return nil, s.refusal(errors.New(inFlags.Replace(err.Error())))
 	}
 	return &session{locker: locker, nodes: nodes, close: func() {
 		ctx, cancel := redlock.SystemClock().WithTimeout(context.WithoutCancel(cmd.Context()), s.nodeTimeout+closeTimeout)
