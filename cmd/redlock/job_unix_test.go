@@ -107,6 +107,7 @@ func TestRunSignalEndsTheWait(t *testing.T) {
 	c := startCluster(t, 3)
 	p := start(t, c.nodes(), runArguments(nil, held...)...)
 	p.prints("held")
+	c.locked(t)
 	locks := c.locks(t)
 	waiting := start(t, c.nodes(), "run", "-v", "k", "--", "echo", "ran")
 	waiting.says("waiting for")

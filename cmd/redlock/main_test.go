@@ -199,3 +199,10 @@ func (c cluster) locks(t *testing.T) []string {
 	}
 	return locks
 }
+
+// locked waits until one key is locked on every server: its holder works as soon as a
+// majority has granted it.
+func (c cluster) locked(t *testing.T) {
+	t.Helper()
+	require.True(t, until(func() bool { return len(c.locks(t)) == len(c) }))
+}
