@@ -24,8 +24,12 @@ const (
 	DefaultLocalHandoffs = 256
 )
 
-// maxMaxTTL keeps durations far from overflow.
-const maxMaxTTL = 365 * 24 * time.Hour
+const (
+	// maxMaxTTL keeps durations far from overflow.
+	maxMaxTTL = 365 * 24 * time.Hour
+
+	maxLocalHandoffs = 4096
+)
 
 // Options configures a Locker. The zero value works; every zero field has the
 // default given. All clients of the same nodes must agree on MaxTTL, and should
@@ -41,7 +45,8 @@ type Options struct {
 	MaxTTL time.Duration
 
 	// MinValidity is how much validity a lease has at least when it is handed
-	// over; an attempt that took longer has failed. Default TTL/2.
+	// over; an attempt that took longer has failed. Default half of TTL, or of
+	// MaxHold if that is set and shorter.
 	MinValidity time.Duration
 
 	// NodeTimeout is how long an operation waits for a node. It bounds how long
@@ -51,7 +56,8 @@ type Options struct {
 	NodeTimeout time.Duration
 
 	// MaxHold ends every lease after that time, renewed or not, counted from
-	// the start of its acquisition. Default: no limit.
+	// the start of its acquisition. It leaves room for MinValidity and NodeTimeout
+	// together, or hardly an attempt could win. Default: no limit.
 	MaxHold time.Duration
 
 	// RetryMin and RetryMax bound the random pause of Lock between two
@@ -95,6 +101,10 @@ type Options struct {
 	// out. Where too few nodes keep queues of waiters, the Locker then also leaves
 	// the key alone for a quarter of that time, RetryMax/2 at most. Default 256;
 	// negative for never.
+	//
+	// At most 4096: a lock that others wait for reserves a token for each of them,
+	// used or not, and the key's counter must not outrun the clock, from which it
+	// is made up again where nodes lose it.
 	LocalHandoffs int
 
 	// StrictOrder has nodes that keep queues (Redis, ZooKeeper, memory) set a freed
@@ -102,7 +112,8 @@ type Options struct {
 	// or its place lapses, rather than for a few round trips. The order is then
 	// first come, first served, by the processes' wall clocks, also when a
 	// process is slow to wake; the price is that one which is gone may hold up
-	// the others for about a second each time.
+	// the others each time for four times the longer of RetryMax and NodeTimeout,
+	// about a second with the defaults.
 	StrictOrder bool
 
 	// Clock is the time. Default SystemClock.
@@ -150,8 +161,10 @@ func (o Options) ofLocks() LockOptions {
 
 // resolve fills in the defaults and checks that what comes of it is safe.
 func (o Options) resolve(group []Node) (Options, protocol.Config, error) {
-	if err := o.checkSigns(); err != nil {
-		return o, protocol.Config{}, err
+	for _, check := range []func() error{o.checkSigns, o.checkLengths, o.checkNumbers} {
+		if err := check(); err != nil {
+			return o, protocol.Config{}, err
+		}
 	}
 	nodes := len(group)
 	o.fill(group)
@@ -185,8 +198,38 @@ func (o *Options) checkSigns() error {
 			return fmt.Errorf("redlock: %s is %v: it must not be negative; zero gives the default", d.name, d.value)
 		}
 	}
+	return nil
+}
+
+// checkLengths refuses durations that would overflow where they are added up.
+func (o *Options) checkLengths() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		hint  string
+	}{
+		{"TTL", o.TTL, "leases are renewed while they are held"},
+		{"MaxTTL", o.MaxTTL, "leases are renewed while they are held"},
+		{"MinValidity", o.MinValidity, "zero gives the default"},
+		{"NodeTimeout", o.NodeTimeout, "zero gives the default"},
+		{"MaxHold", o.MaxHold, "zero is for no limit"},
+		{"RetryMin", o.RetryMin, "zero gives the default"},
+		{"RetryMax", o.RetryMax, "zero gives the default"},
+		{"OutageWait", o.OutageWait, "negative is for ever"},
+	} {
+		if d.value > maxMaxTTL {
+			return fmt.Errorf("redlock: %s is %v: use at most %v; %s", d.name, d.value, maxMaxTTL, d.hint)
+		}
+	}
+	return nil
+}
+
+func (o *Options) checkNumbers() error {
 	if o.Attempts < 0 || o.Quorum < 0 {
 		return fmt.Errorf("redlock: Attempts is %d and Quorum %d: they must not be negative; zero gives the default", o.Attempts, o.Quorum)
+	}
+	if o.LocalHandoffs > maxLocalHandoffs {
+		return fmt.Errorf("redlock: LocalHandoffs is %d: use at most %d; a lock reserves so many tokens, and they must not outrun the clock", o.LocalHandoffs, maxLocalHandoffs)
 	}
 	if !(o.DriftFactor >= 0 && o.DriftFactor < 1) { // NaN is neither
 		return fmt.Errorf("redlock: DriftFactor is %v: it must be at least 0 and below 1; 0 gives the default", o.DriftFactor)
@@ -197,6 +240,9 @@ func (o *Options) checkSigns() error {
 func (o *Options) fill(group []Node) {
 	setDefault(&o.TTL, DefaultTTL)
 	setDefault(&o.MaxTTL, max(o.TTL, DefaultTTL))
+	if o.MaxHold > 0 {
+		setDefault(&o.MinValidity, min(o.TTL, o.MaxHold)/2)
+	}
 	setDefault(&o.MinValidity, o.TTL/2)
 	setDefault(&o.NodeTimeout, min(o.TTL/4, max(100*time.Millisecond, min(o.TTL/20, 250*time.Millisecond))))
 	setDefault(&o.RetryMax, max(o.RetryMin, DefaultRetryMax))
@@ -227,8 +273,6 @@ func (o *Options) checkRelations(cfg *protocol.Config) error {
 		return fmt.Errorf("redlock: Quorum is %d of %d nodes: two owners could each have one; use at least %d", o.Quorum, cfg.Nodes, protocol.Majority(cfg.Nodes))
 	case o.Quorum > cfg.Nodes:
 		return fmt.Errorf("redlock: Quorum is %d, but there are only %d nodes", o.Quorum, cfg.Nodes)
-	case o.MaxTTL > maxMaxTTL:
-		return fmt.Errorf("redlock: MaxTTL is %v: use at most %v; leases are renewed while they are held", o.MaxTTL, maxMaxTTL)
 	case o.TTL > o.MaxTTL:
 		return fmt.Errorf("redlock: TTL %v is above MaxTTL %v: lower TTL, or raise MaxTTL on every client of these nodes", o.TTL, o.MaxTTL)
 	case margin >= o.TTL:
@@ -237,8 +281,8 @@ func (o *Options) checkRelations(cfg *protocol.Config) error {
 		return fmt.Errorf("redlock: NodeTimeout %v is not below TTL %v: lower NodeTimeout or raise TTL", o.NodeTimeout, o.TTL)
 	case margin+o.NodeTimeout+o.MinValidity > o.TTL:
 		return fmt.Errorf("redlock: TTL %v is too short for NodeTimeout %v, MinValidity %v and %v of clock drift together: raise TTL or lower the others", o.TTL, o.NodeTimeout, o.MinValidity, margin)
-	case o.MaxHold > 0 && o.MaxHold < o.MinValidity:
-		return fmt.Errorf("redlock: MaxHold %v is below MinValidity %v: no lease would be good enough; raise MaxHold or lower MinValidity", o.MaxHold, o.MinValidity)
+	case o.MaxHold > 0 && o.MaxHold < o.MinValidity+o.NodeTimeout:
+		return fmt.Errorf("redlock: MaxHold %v is too short for MinValidity %v and NodeTimeout %v together: raise MaxHold or lower the others", o.MaxHold, o.MinValidity, o.NodeTimeout)
 	case o.RetryMin > o.RetryMax:
 		return fmt.Errorf("redlock: RetryMin %v is above RetryMax %v", o.RetryMin, o.RetryMax)
 	}

@@ -42,7 +42,16 @@ func TestNewRefusesWhatCannotBeSafe(t *testing.T) {
 		{"quorum below a majority", three, redlock.Options{Quorum: 1}, "use at least 2"},
 		{"half of an even number", memnode.NewN(4, memnode.Options{}), redlock.Options{Quorum: 2}, "use at least 3"},
 		{"quorum above all", three, redlock.Options{Quorum: 4}, "only 3 nodes"},
-		{"no time to hold", three, redlock.Options{MaxHold: time.Second}, "raise MaxHold or lower MinValidity"},
+		{"no time to hold", three, redlock.Options{MaxHold: 5 * time.Second, MinValidity: 5 * time.Second}, "raise MaxHold or lower the others"},
+		{"no time to ask", three, redlock.Options{MaxHold: 499 * time.Millisecond}, "MaxHold 499ms is too short for MinValidity 249.5ms and NodeTimeout 250ms"},
+		{"many handoffs", three, redlock.Options{LocalHandoffs: 4097}, "LocalHandoffs is 4097: use at most 4096"},
+		{"endless TTL", three, redlock.Options{TTL: math.MaxInt64}, "TTL is 2562047h47m16.854775807s: use at most 8760h"},
+		{"endless validity", three, redlock.Options{MinValidity: math.MaxInt64}, "MinValidity is"},
+		{"endless node timeout", three, redlock.Options{NodeTimeout: math.MaxInt64}, "NodeTimeout is"},
+		{"endless hold", three, redlock.Options{MaxHold: math.MaxInt64}, "zero is for no limit"},
+		{"endless shortest pause", three, redlock.Options{RetryMin: math.MaxInt64}, "RetryMin is"},
+		{"endless longest pause", three, redlock.Options{RetryMax: math.MaxInt64}, "RetryMax is"},
+		{"endless outage", three, redlock.Options{OutageWait: math.MaxInt64}, "negative is for ever"},
 		{"negative attempts", three, redlock.Options{Attempts: -1}, "Attempts is -1"},
 		{"retries upside down", three, redlock.Options{RetryMin: time.Second, RetryMax: time.Millisecond}, "above RetryMax"},
 	}
@@ -65,9 +74,18 @@ func TestNewAcceptsWhatUsersWouldTry(t *testing.T) {
 		{RetryMin: time.Second},
 		{RetryMax: time.Microsecond},
 		{Quorum: 3, OutageWait: -1},
+		{LocalHandoffs: 4096},
+		{MaxHold: 500 * time.Millisecond},
+		{MaxHold: time.Second},
+		{MaxHold: time.Hour},
+		{TTL: time.Hour, MaxHold: time.Minute},
 	} {
-		_, err := redlock.New(memnode.NewN(3, memnode.Options{}), opts)
-		require.NoError(t, err, "%+v", opts)
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t, 3, opts)
+			lease, err := w.locker.TryLock(t.Context(), "k")
+			require.NoError(t, err, "%+v", opts)
+			require.NoError(t, lease.Unlock(t.Context()), "%+v", opts)
+		})
 	}
 }
 

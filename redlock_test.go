@@ -334,11 +334,16 @@ func TestWithSetsTheOptionsOfSingleLocks(t *testing.T) {
 		assert.Less(t, lease.Remaining(), 200*time.Millisecond)
 		require.NoError(t, lease.Unlock(t.Context()))
 
-		for _, o := range []redlock.LockOptions{{TTL: 2 * time.Minute}, {TTL: -1}, {MinValidity: 11 * time.Second}, {TTL: time.Microsecond}} {
+		// So does the least validity, as MaxHold does.
+		lease, err = w.locker.With(redlock.LockOptions{MaxHold: time.Second}).TryLock(t.Context(), "k")
+		require.NoError(t, err)
+		require.NoError(t, lease.Unlock(t.Context()))
+
+		for _, o := range []redlock.LockOptions{{TTL: 2 * time.Minute}, {TTL: -1}, {MinValidity: 11 * time.Second}, {TTL: time.Microsecond}, {MaxHold: 300 * time.Millisecond}} {
 			_, err = w.locker.With(o).With(redlock.LockOptions{}).Lock(t.Context(), "k")
 			require.Error(t, err, "%+v", o)
 		}
-		assert.Equal(t, 2, w.nodes[0].count("acquire"), "what is refused asks no node")
+		assert.Equal(t, 3, w.nodes[0].count("acquire"), "what is refused asks no node")
 	})
 }
 
