@@ -2,6 +2,7 @@ package redlock
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func (c *ManualClock) Advance(d time.Duration) {
 		panic("redlock: ManualClock.Advance: a clock does not go back")
 	}
 	c.mu.Lock()
-	end := c.now + d
+	end := c.in(d)
 	for len(c.timers) > 0 && c.timers[0].at <= end {
 		t := c.timers[0]
 		c.timers = c.timers[1:]
@@ -89,26 +90,39 @@ func (c *ManualClock) Next() (time.Duration, bool) {
 func (c *ManualClock) AfterFunc(d time.Duration, f func()) Timer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &manualTimer{clock: c, at: c.now + max(0, d), f: f}
+	t := &manualTimer{clock: c, at: c.in(max(0, d)), f: f}
 	// After the timers of the same time: first set, first run.
-	i, _ := slices.BinarySearchFunc(c.timers, t.at+1, func(t *manualTimer, at time.Duration) int {
-		return int(min(1, max(-1, t.at-at)))
+	i, _ := slices.BinarySearchFunc(c.timers, t.at, func(t *manualTimer, at time.Duration) int {
+		if t.at <= at {
+			return -1
+		}
+		return 1
 	})
 	c.timers = slices.Insert(c.timers, i, t)
 	return t
 }
 
+// in is the time d from now, or the last that there is.
+func (c *ManualClock) in(d time.Duration) time.Duration {
+	return c.now + min(d, math.MaxInt64-c.now)
+}
+
 // WithTimeout implements Clock.
 func (c *ManualClock) WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	inner, cancel := context.WithCancelCause(ctx)
-	t := &manualContext{Context: inner, deadline: c.Wall().Add(d)}
+	t := &manualContext{Context: inner, cancel: cancel, deadline: c.Wall().Add(d), done: make(chan struct{})}
 	if outer, ok := ctx.Deadline(); ok && outer.Before(t.deadline) {
 		t.deadline = outer
 	}
-	timer := c.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
+	if err := inner.Err(); err != nil {
+		t.end(err)
+	}
+	stop := context.AfterFunc(inner, func() { t.end(inner.Err()) })
+	timer := c.AfterFunc(d, func() { t.end(context.DeadlineExceeded) })
 	return t, func() {
 		timer.Stop()
-		cancel(context.Canceled)
+		stop()
+		t.end(context.Canceled)
 	}
 }
 
@@ -129,19 +143,36 @@ func (t *manualTimer) Stop() bool {
 	return true
 }
 
-// manualContext ends with DeadlineExceeded when its timer, not a caller,
-// cancelled it.
+// manualContext ends with DeadlineExceeded when its timer, not a caller, ended
+// it. It has a channel of its own: with that of the context it wraps, contexts
+// derived from it would end as that one does, which knows of no deadline.
 type manualContext struct {
 	context.Context
+	cancel   context.CancelCauseFunc
 	deadline time.Time
+
+	once sync.Once
+	err  error // set before done is closed
+	done chan struct{}
+}
+
+func (c *manualContext) end(err error) {
+	c.once.Do(func() {
+		c.err = err
+		c.cancel(err) // before the channel is closed: the cause is there with it
+		close(c.done)
+	})
 }
 
 func (c *manualContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
+func (c *manualContext) Done() <-chan struct{} { return c.done }
+
 func (c *manualContext) Err() error {
-	err := c.Context.Err()
-	if err != nil && context.Cause(c.Context) == context.DeadlineExceeded {
-		return context.DeadlineExceeded
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
 	}
-	return err
 }

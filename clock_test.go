@@ -2,6 +2,8 @@ package redlock_test
 
 import (
 	"context"
+	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -113,6 +115,55 @@ func TestManualClockContexts(t *testing.T) {
 	require.ErrorIs(t, ctx.Err(), context.Canceled)
 	_, pending := clock.Next()
 	assert.False(t, pending, "a cancelled timeout leaves no timer")
+}
+
+// A context that is derived from one with a timeout ends for the same reason: what
+// a node does with the one that it is given looks no different from a server's.
+func TestManualClockContextsOfContexts(t *testing.T) {
+	type ctxKey struct{}
+	clock := redlock.NewManualClock(time.Now())
+	outer, cancel := clock.WithTimeout(context.WithValue(t.Context(), ctxKey{}, "value"), time.Second)
+	defer cancel()
+	child, cancelChild := context.WithCancel(outer)
+	defer cancelChild()
+	inner, cancelInner := clock.WithTimeout(child, time.Minute)
+	defer cancelInner()
+	assert.Equal(t, "value", inner.Value(ctxKey{}))
+	deadline, _ := inner.Deadline()
+	assert.True(t, deadline.Equal(clock.Wall().Add(time.Second)))
+	clock.Advance(time.Second)
+	for _, ctx := range []context.Context{outer, child, inner} {
+		<-ctx.Done()
+		require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+		require.ErrorIs(t, context.Cause(ctx), context.DeadlineExceeded)
+	}
+
+	mine := errors.New("mine")
+	parent, cancelParent := context.WithCancelCause(t.Context())
+	ctx, cancel := clock.WithTimeout(parent, time.Second)
+	defer cancel()
+	cancelParent(mine)
+	<-ctx.Done()
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	require.ErrorIs(t, context.Cause(ctx), mine)
+
+	ctx, cancel = clock.WithTimeout(parent, time.Second)
+	defer cancel()
+	require.ErrorIs(t, ctx.Err(), context.Canceled, "it ended before")
+}
+
+// "Never" is a time that does not come, not one that has passed.
+func TestManualClockAtTheEndOfTime(t *testing.T) {
+	clock := redlock.NewManualClock(time.Now())
+	fired := map[string]bool{}
+	clock.AfterFunc(math.MaxInt64, func() { fired["never"] = true })
+	clock.AfterFunc(time.Second, func() { fired["soon"] = true })
+	clock.AfterFunc(math.MaxInt64, func() { fired["never"] = true })
+	clock.Advance(time.Hour)
+	assert.Equal(t, map[string]bool{"soon": true}, fired)
+	clock.Advance(math.MaxInt64)
+	assert.True(t, fired["never"])
+	assert.Equal(t, time.Duration(math.MaxInt64), clock.Now())
 }
 
 // A user's test of what their program does when it loses its lease.
