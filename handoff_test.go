@@ -174,6 +174,36 @@ func TestGivingUpWhileALockerLeavesTheKeyAlone(t *testing.T) {
 	})
 }
 
+// Who extends a lease that another goroutine unlocks meanwhile has not lost it.
+func TestExtendOfALeaseThatIsPassedOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		leases := make(chan *redlock.Lease)
+		first, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		for range 2 {
+			go func() {
+				lease, err := w.locker.Lock(t.Context(), "k")
+				assert.NoError(t, err)
+				leases <- lease
+			}()
+			synctest.Wait()
+		}
+		require.NoError(t, first.Unlock(t.Context()))
+		second := <-leases
+		for _, n := range w.nodes {
+			n.set(func(n *testNode) { n.there = 20 * time.Millisecond })
+		}
+		time.AfterFunc(10*time.Millisecond, func() { _ = second.Unlock(context.Background()) })
+		err = second.Extend(t.Context(), 0)
+		require.ErrorIs(t, err, redlock.ErrReleased)
+		require.NotErrorIs(t, err, redlock.ErrLost)
+		third := <-leases
+		assert.Equal(t, second.Owner(), third.Owner(), "it was passed on")
+		require.NoError(t, third.Unlock(t.Context()))
+	})
+}
+
 // A caller who gives up takes nothing along, whenever that is.
 func TestACallerWhoGivesUpInLine(t *testing.T) {
 	bubble(t, func(t *testing.T) {

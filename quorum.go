@@ -446,6 +446,8 @@ func (a *attempt) notProlonged(out *protocol.Output) error {
 	switch {
 	case out.Reason == protocol.HeldTooLong:
 		return fmt.Errorf("redlock: extend %q: MaxHold ends the lease before that", a.key)
+	case out.Reason == protocol.Cancelled: // the lease is passed on
+		return fmt.Errorf("redlock: extend %q: %w", a.key, ErrReleased)
 	case out.Reason != protocol.NotHeld:
 		return a.quorumError("extend", ErrNoQuorum, out.Votes)
 	case a.ending != nil:

@@ -27,7 +27,7 @@ func (a *Attempt) pass(now Instant) {
 	}
 	if a.extendGoal != 0 {
 		a.extendGoal = 0
-		a.out = append(a.out, Output{Kind: NotProlonged, Reason: NotHeld, Votes: a.outcomes()})
+		a.out = append(a.out, Output{Kind: NotProlonged, Reason: Cancelled, Votes: a.outcomes()})
 	}
 	if !a.cfg.without(OwnTokens) {
 		a.spare--

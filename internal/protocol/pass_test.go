@@ -97,6 +97,17 @@ func TestALeaseIsNotPassedOnPastItsFirstValidity(t *testing.T) {
 	assert.Equal(t, NotPassed, p.pass().Kind)
 }
 
+// Who extends a lease while somebody else unlocks it has not lost it.
+func TestPassingALeaseOnCancelsItsExtension(t *testing.T) {
+	p := newPassing(t, passConfig(), 9, 9, 9)
+	p.now = p.now.Add(50 * time.Millisecond)
+	p.Step(p.now, Input{Kind: Prolong, TTL: 10 * time.Second}, nil)
+	outs := p.Step(p.now, Input{Kind: Pass}, nil)
+	require.Equal(t, NotProlonged, outs[0].Kind)
+	assert.Equal(t, Cancelled, outs[0].Reason)
+	assert.Equal(t, Passed, outs[1].Kind)
+}
+
 // However short the sections are, and however long the lease, others have their turn.
 func TestAProcessHasALeaseForATurnOnly(t *testing.T) {
 	p := newPassing(t, passConfig(), 9, 9, 9)
