@@ -30,7 +30,8 @@ var (
 	// lease's context then, and returned by Lease.Err and Extend.
 	ErrReleased = errors.New("lease released")
 
-	// ErrClosed: the Locker was closed.
+	// ErrClosed: the Locker was closed. Returned by every operation then. Of a
+	// lease that Close ended it is what ErrLost is of a lost one: stop the work.
 	ErrClosed = errors.New("locker closed")
 )
 
@@ -132,9 +133,12 @@ func (e *QuorumError) Unwrap() []error {
 
 // endedBy is the error of a context that ended, with the caller's own cause.
 func endedBy(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, err) {
-		return errors.Join(err, cause)
+	err, cause := ctx.Err(), context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, err):
+		return cause // it says both
 	}
-	return err
+	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -34,8 +34,9 @@ func (l *Locker) Inspect(ctx context.Context, key string) ([]NodeState, error) {
 
 // ForceUnlock releases a lock whoever holds it: it looks who that is and releases
 // that owner for good. The holder is not asked and learns of it at its next
-// renewal, up to TTL/3 later, when it loses its lease; until then it works on, so
-// make sure that it is dead or that its resource checks tokens.
+// renewal, up to TTL/3 later, when it loses its lease; or, if it does not renew
+// (Options.NoRenew), only when its validity ends. Until then it works on, so make
+// sure that it is dead or that its resource checks tokens.
 //
 // It returns an error wrapping ErrNotHeld if nobody held the key, and ErrNoQuorum
 // if fewer than a majority of nodes did as told. Data of others that stand in a

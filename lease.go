@@ -2,7 +2,6 @@ package redlock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -107,8 +106,10 @@ func (l *Lease) Remaining() time.Duration {
 // before. It returns once a majority of nodes agreed.
 //
 // Otherwise the lease stays valid for as long as it was, and Extend returns an
-// error wrapping ErrNoQuorum, or ctx's error if that ended first; or, if the
-// lease is over, ErrLost or ErrReleased.
+// error wrapping ErrNoQuorum, or ctx's error if that ended first, or one that says
+// so if ttl is above Options.MaxTTL, or would take the lease past Options.MaxHold.
+// If the lease is over, or ends meanwhile, the error wraps ErrLost, ErrReleased or
+// ErrClosed.
 func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 	a := l.attempt
 	if ttl == 0 {
@@ -150,13 +151,13 @@ func (l *Lease) Extend(ctx context.Context, ttl time.Duration) error {
 //
 // It can be deferred: it does its work also when ctx has ended, takes little
 // more than a NodeTimeout at most, and a second Unlock returns what the first
-// did. It returns an error wrapping ErrLost if the lease had been lost before,
-// which means that the work may not have been alone; and one wrapping
-// ErrNoQuorum if too few nodes confirmed: the key is then free after its TTL at
-// the latest.
+// did. It returns an error wrapping ErrLost if the lease had been lost before, and
+// one wrapping ErrClosed if Close had ended it: either means that the work may not
+// have been alone. It returns one wrapping ErrNoQuorum if too few nodes confirmed:
+// the key is then free after its TTL at the latest.
 func (l *Lease) Unlock(context.Context) error {
 	end := l.attempt.unlock(l)
-	if err := l.lost(); err != nil {
+	if err := l.cutShort(); err != nil {
 		return err
 	}
 	if end == nil {
@@ -166,14 +167,14 @@ func (l *Lease) Unlock(context.Context) error {
 	return end.err
 }
 
-// lost is the error that tells of a loss, if the lease ended so.
-func (l *Lease) lost() error {
+// cutShort is why the lease ended, if its user did not end it.
+func (l *Lease) cutShort() error {
 	l.attempt.mu.Lock()
 	defer l.attempt.mu.Unlock()
-	if errors.Is(l.ended, ErrLost) {
-		return l.ended
+	if l.ended == ErrReleased { //nolint:errorlint // this very one
+		return nil
 	}
-	return nil
+	return l.why()
 }
 
 // giveUp unlocks without waiting.

@@ -178,12 +178,12 @@ func (l *Locker) TryLock(ctx context.Context, key string) (*Lease, error) {
 }
 
 // Do takes the lock as Lock does, calls fn, and releases it, also when fn
-// panics. fn's context ends when ctx does, and when the lease ends, with cause
-// ErrLost; fn must stop its work then.
+// panics. fn's context ends when ctx does, and when the lease ends, with a cause
+// that wraps ErrLost, or ErrClosed if Close ended it; fn must stop its work then.
 //
-// Do returns fn's error, joined with one wrapping ErrLost if the lease was lost
-// before fn returned. That the release was not confirmed is no error: the work
-// is done, and the nodes free the key after its TTL.
+// Do returns fn's error, joined with one wrapping ErrLost or ErrClosed if the lease
+// was lost, or ended by Close, before fn returned. That the release was not
+// confirmed is no error: the work is done, and the nodes free the key after its TTL.
 func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context, *Lease) error) error {
 	lease, err := l.Lock(ctx, key)
 	if err != nil {
@@ -195,8 +195,11 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context, *L
 	stop := context.AfterFunc(lease.Context(), func() { cancel(context.Cause(lease.Context())) })
 	defer stop()
 	err = fn(inner, lease)
-	if lost := lease.Err(); errors.Is(lost, ErrLost) && !errors.Is(err, ErrLost) {
-		return errors.Join(err, lost)
+	ended := lease.Err()
+	for _, early := range []error{ErrLost, ErrClosed} {
+		if errors.Is(ended, early) && !errors.Is(err, early) {
+			return errors.Join(err, ended)
+		}
 	}
 	return err
 }

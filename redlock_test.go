@@ -319,6 +319,36 @@ func TestDoTellsOfALoss(t *testing.T) {
 	})
 }
 
+// A lease that Close ends while its user works is no success: others may have had
+// the key since.
+func TestDoTellsOfAClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		mine := errors.New("mine")
+		err := w.locker.Do(t.Context(), "k", func(ctx context.Context, _ *redlock.Lease) error {
+			assert.NoError(t, w.locker.Close(t.Context()))
+			<-ctx.Done()
+			assert.ErrorIs(t, context.Cause(ctx), redlock.ErrClosed)
+			return mine
+		})
+		require.ErrorIs(t, err, redlock.ErrClosed)
+		require.ErrorIs(t, err, mine)
+	})
+}
+
+// What was unlocked before Close is not told of it, whenever one asks.
+func TestUnlockBeforeClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		require.NoError(t, lease.Unlock(t.Context()))
+		require.NoError(t, w.locker.Close(t.Context()))
+		require.NoError(t, lease.Unlock(t.Context()))
+		require.ErrorIs(t, lease.Err(), redlock.ErrReleased)
+	})
+}
+
 func TestWithSetsTheOptionsOfSingleLocks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, redlock.Options{MaxTTL: time.Minute})
@@ -379,6 +409,30 @@ func TestBadInputAsksNoNode(t *testing.T) {
 			}
 		}
 		assert.Zero(t, w.nodes[0].count("acquire"))
+	})
+}
+
+// The caller's own cause is in the error, however it is made, and the error is one
+// line.
+func TestTheCallersCauseIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		_, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		for _, mine := range []error{errors.New("mine"), fmt.Errorf("mine: %w", context.Canceled)} {
+			for _, during := range []bool{true, false} {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				if during {
+					time.AfterFunc(time.Second, func() { cancel(mine) })
+				} else {
+					cancel(mine)
+				}
+				_, err := w.locker.Lock(ctx, "k")
+				require.ErrorIs(t, err, mine)
+				require.ErrorIs(t, err, context.Canceled)
+				require.NotContains(t, err.Error(), "\n")
+			}
+		}
 	})
 }
 
@@ -452,7 +506,8 @@ func TestClose(t *testing.T) {
 		assert.Less(t, time.Since(start), time.Second, "a frozen node is not waited for")
 		require.ErrorIs(t, <-waiting, redlock.ErrClosed)
 		require.ErrorIs(t, lease.Err(), redlock.ErrClosed)
-		require.NoError(t, lease.Unlock(t.Context()))
+		require.ErrorIs(t, lease.Unlock(t.Context()), redlock.ErrClosed, "the work may not have been alone")
+		require.ErrorIs(t, lease.Extend(t.Context(), 0), redlock.ErrClosed)
 		assert.Empty(t, w.nodes[1].holder(t, "k"))
 		_, err = l.Lock(t.Context(), "k")
 		require.ErrorIs(t, err, redlock.ErrClosed)
