@@ -33,8 +33,10 @@ type line struct {
 // turn is a caller in a line. It is told once: of a lease that was passed on to
 // it, or by nil that it is at the head now and has to ask the nodes itself.
 type turn struct {
-	told chan *Lease
-	next *turn // who came after
+	told  chan *Lease
+	prev  *turn // who came before
+	next  *turn // who came after
+	waits bool  // in the line, and not told yet
 }
 
 func newLines() *lines {
@@ -60,12 +62,8 @@ func (ls *lines) join(key string, options *LockOptions) (*line, *turn) {
 		return ln, nil
 	}
 	t := ls.turns.Get().(*turn)
-	if ln.first == nil {
-		ln.first = t
-	} else {
-		ln.last.next = t
-	}
-	ln.last, ln.shared = t, true
+	ln.push(t)
+	ln.shared = true
 	return ln, t
 }
 
@@ -113,34 +111,46 @@ func (ls *lines) pass(ln *line, take func() *Lease) bool {
 	return true
 }
 
+func (ln *line) push(t *turn) {
+	if ln.last == nil {
+		ln.first = t
+	} else {
+		ln.last.next = t
+	}
+	t.prev, t.waits = ln.last, true
+	ln.last = t
+}
+
 func (ln *line) pop() *turn {
 	t := ln.first
-	ln.first, t.next = t.next, nil
+	ln.remove(t)
 	return t
 }
 
-// giveUp takes a turn out of its line; if it has been told already it reports
-// false.
+func (ln *line) remove(t *turn) {
+	if t.prev == nil {
+		ln.first = t.next
+	} else {
+		t.prev.next = t.next
+	}
+	if t.next == nil {
+		ln.last = t.prev
+	} else {
+		t.next.prev = t.prev
+	}
+	t.prev, t.next, t.waits = nil, nil, false
+}
+
+// giveUp takes a turn out of its line, however long that is: callers may give up
+// by the thousand at once. If it has been told already it reports false.
 func (ls *lines) giveUp(ln *line, t *turn) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	var before *turn
-	for at := ln.first; at != nil; before, at = at, at.next {
-		if at != t {
-			continue
-		}
-		if before == nil {
-			ln.first = t.next
-		} else {
-			before.next = t.next
-		}
-		if ln.last == t {
-			ln.last = before
-		}
-		t.next = nil
-		return true
+	if !t.waits {
+		return false
 	}
-	return false
+	ln.remove(t)
+	return true
 }
 
 // isShared reports whether more callers than one ever stood in the line.
