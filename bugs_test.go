@@ -225,27 +225,93 @@ func TestContentionIsNoOutage(t *testing.T) {
 	})
 }
 
+// A context that ends while the nodes are silent tells of an outage, not of others
+// who hold the key: nobody said so.
+func TestAnOutageIsNoContentionWhenTheContextEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, within := range []time.Duration{10, 300, 400, 437, 474, 511, 999, 1000, 1001} {
+			w := newWorld(t, 3, redlock.Options{OutageWait: -1})
+			for _, n := range w.nodes {
+				n.freeze(true)
+			}
+			for _, lock := range []func(context.Context, string) (*redlock.Lease, error){w.locker.Lock, w.locker.TryLock} {
+				ctx, cancel := context.WithTimeout(t.Context(), within*time.Millisecond)
+				_, err := lock(ctx, "k")
+				require.ErrorIs(t, err, redlock.ErrNoQuorum, within)
+				require.NotErrorIs(t, err, redlock.ErrNotAcquired, within)
+				cancel()
+			}
+		}
+	})
+}
+
+// Nor does contention become an outage when the context ends before the nodes
+// have said once more who holds the key.
+func TestContentionIsNoOutageWhenTheContextEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		waiting := w.another(t, redlock.Options{Observer: w.events, RetryMax: 2 * time.Millisecond})
+		for within := time.Second; within < time.Second+5*time.Millisecond; within += 100 * time.Microsecond {
+			ctx, cancel := context.WithTimeout(t.Context(), within)
+			_, err = waiting.Lock(ctx, "k")
+			require.ErrorIs(t, err, redlock.ErrNotAcquired, within)
+			require.ErrorIs(t, err, context.DeadlineExceeded, within)
+			require.NotErrorIs(t, err, redlock.ErrNoQuorum, within)
+			require.ErrorContains(t, err, "held by "+lease.Owner(), within)
+			cancel()
+		}
+
+		// One node refused before the context ended, and the others are slow.
+		for _, n := range w.nodes[1:] {
+			n.set(func(n *testNode) { n.there = 50 * time.Millisecond })
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, err = waiting.TryLock(ctx, "k")
+		require.ErrorIs(t, err, redlock.ErrNotAcquired)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// A context that ends between two attempts leaves the reason for the waiting in the
+// error, also where the next attempt would follow at once.
+func TestAContextThatEndsBeforeAPause(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		_, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err = w.another(t, redlock.Options{Observer: observe(func(e redlock.Event) {
+			if e.Kind == redlock.EventWaiting {
+				assert.Zero(t, e.Latency)
+				cancel()
+			}
+		})}).Lock(ctx, "k")
+		require.ErrorIs(t, err, redlock.ErrNotAcquired)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "redlock: lock")
+	})
+}
+
 // A short outage is ridden out, and a node that is away for good is not.
 func TestOutageWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, redlock.Options{OutageWait: time.Minute})
-		down := func(err error) {
-			for _, n := range w.nodes {
-				n.SetDown(err)
-			}
-		}
-		down(errors.New("restarting"))
-		time.AfterFunc(30*time.Second, func() { down(nil) })
+		w.down(errors.New("restarting"))
+		time.AfterFunc(30*time.Second, func() { w.down(nil) })
 		lease, err := w.locker.Lock(t.Context(), "k")
 		require.NoError(t, err)
 		require.NoError(t, lease.Unlock(t.Context()))
 
-		down(errors.New("gone"))
+		w.down(errors.New("gone"))
 		start := time.Now()
 		_, err = w.locker.Lock(t.Context(), "k")
 		require.ErrorIs(t, err, redlock.ErrNoQuorum)
 		assert.InDelta(t, 60, time.Since(start).Seconds(), 1)
-		down(nil)
+		w.down(nil)
 	})
 }
 

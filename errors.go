@@ -11,11 +11,13 @@ import (
 // The sentinels say what a caller does next. Test for them with errors.Is.
 var (
 	// ErrNotAcquired: others hold the key. Returned by TryLock, and by Lock
-	// when its context ended while it waited. Try again later.
+	// when its context ended while it waited for them, or for other callers of its
+	// own process. Try again later.
 	ErrNotAcquired = errors.New("not acquired")
 
 	// ErrNoQuorum: too many nodes failed, or may not vote yet, for any majority
-	// to agree. Returned by every operation. Raise an alarm.
+	// to agree; or no node had answered when the caller's context ended. Returned
+	// by every operation. Raise an alarm.
 	ErrNoQuorum = errors.New("no quorum")
 
 	// ErrLost: the lease ended before it was released. It is the cause of the
@@ -45,7 +47,7 @@ type QuorumError struct {
 	Op    string     // "lock", "extend", "unlock", "inspect" or "force unlock"
 	Key   string     // what was to be locked
 	Need  int        // votes needed
-	Votes []NodeVote // in the order of the Locker's nodes
+	Votes []NodeVote // in the order of the Locker's nodes; none if a Lock ended before it was its turn to ask them
 	Err   error      // the sentinel
 	Cause error      // the caller's context error, when that ended the operation
 }
@@ -97,7 +99,13 @@ func (e *QuorumError) Error() string {
 			granted++
 		}
 	}
-	fmt.Fprintf(&b, "redlock: %s %q: %d of %d votes, need %d: %v", e.Op, e.Key, granted, len(e.Votes), e.Need, e.Err)
+	fmt.Fprintf(&b, "redlock: %s %q: ", e.Op, e.Key)
+	if len(e.Votes) == 0 {
+		b.WriteString("no node was asked, as callers of this process came first")
+	} else {
+		fmt.Fprintf(&b, "%d of %d votes, need %d", granted, len(e.Votes), e.Need)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
 	if e.Cause != nil {
 		fmt.Fprintf(&b, ": %v", e.Cause)
 	}

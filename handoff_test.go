@@ -204,6 +204,24 @@ func TestExtendOfALeaseThatIsPassedOn(t *testing.T) {
 	})
 }
 
+// Who never asked a node says so, and does not list nodes that it waited for.
+func TestWaitingInLineNamesNoNodes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		_, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = w.locker.Lock(ctx, "k")
+		require.ErrorIs(t, err, redlock.ErrNotAcquired)
+		require.EqualError(t, err, `redlock: lock "k": no node was asked, as callers of this process came first: not acquired: context deadline exceeded`)
+		var q *redlock.QuorumError
+		require.ErrorAs(t, err, &q)
+		assert.Empty(t, q.Votes)
+		assert.Equal(t, 2, q.Need)
+	})
+}
+
 // A caller who gives up takes nothing along, whenever that is.
 func TestACallerWhoGivesUpInLine(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package redlock
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -323,11 +324,11 @@ func (a *attempt) won(out *protocol.Output, e *errands) {
 // too late into its user's hands.
 func (a *attempt) failed(out *protocol.Output, e *errands) {
 	sentinel := ErrNoQuorum
-	if out.Failure.Reason == protocol.Contended || out.Failure.Reason == protocol.Cancelled {
+	switch reason := out.Failure.Reason; {
+	case reason == protocol.Contended, reason == protocol.Cancelled && slices.Contains(out.Votes, protocol.Refused):
 		sentinel = ErrNotAcquired
-	}
-	if out.Failure.Reason == protocol.TooSlow {
-		sentinel = fmt.Errorf("%w: %v", ErrNoQuorum, out.Failure.Reason)
+	case reason == protocol.TooSlow:
+		sentinel = fmt.Errorf("%w: %v", ErrNoQuorum, reason)
 	}
 	err := a.quorumError("lock", sentinel, out.Votes)
 	if a.round == nil {
@@ -343,10 +344,13 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 	a.round.decided <- struct{}{} // has room for one
 }
 
-// failure is why the attempt was not won.
+// failure is why the attempt was not won; it has no reason if it was, too late.
 func (a *attempt) failure() protocol.Failure {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.round == nil {
+		return protocol.Failure{}
+	}
 	return a.round.failure
 }
 

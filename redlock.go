@@ -164,15 +164,18 @@ func (l *Locker) With(o LockOptions) *Locker {
 //
 // It returns an error wrapping ErrNoQuorum if too many nodes fail for longer
 // than Options.OutageWait, and one wrapping ctx's error, beside the reason for
-// the waiting, if ctx ends first. Nothing stays locked then: what the nodes may
-// have granted is given back in the background.
+// the waiting, if ctx ends first: ErrNotAcquired if others had the key, or were
+// before it in this process; ErrNoQuorum if nodes failed, or none had answered.
+// Nothing stays locked then: what the nodes may have granted is given back in the
+// background.
 func (l *Locker) Lock(ctx context.Context, key string) (*Lease, error) {
 	return l.lock(ctx, key, true)
 }
 
 // TryLock takes the lock if it is free: it asks every node once. It returns an
 // error wrapping ErrNotAcquired if others hold the lock, and ErrNoQuorum if too
-// many nodes failed to say.
+// many nodes failed to say. If ctx ends first, the error wraps ctx's as well, and
+// ErrNotAcquired if any node had refused, ErrNoQuorum if none had.
 func (l *Locker) TryLock(ctx context.Context, key string) (*Lease, error) {
 	return l.lock(ctx, key, false)
 }
@@ -244,7 +247,7 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 	defer w.end()
 	now := l.group.now()
 	if ln.from > now {
-		err = w.pause(ctx, ln.from.Sub(now), l.notAsked(key))
+		err = w.pause(ctx, ln.from.Sub(now))
 	}
 	if err == nil {
 		lease, err = l.ask(ctx, w, ln, called)
@@ -257,8 +260,7 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 
 // notAsked is the error of a caller who has asked no node yet.
 func (l *Locker) notAsked(key string) error {
-	a := attempt{group: l.group, cfg: &l.cfg, key: key}
-	return a.quorumError("lock", ErrNotAcquired, make([]protocol.Outcome, len(l.group.nodes)))
+	return &QuorumError{Op: "lock", Key: key, Need: l.cfg.Quorum, Err: ErrNotAcquired}
 }
 
 // ask makes attempts until one wins, or just one if there is no line.
@@ -270,21 +272,29 @@ func (l *Locker) ask(ctx context.Context, w *waiting, ln *line, called time.Dura
 		}
 		lease, err := a.await(ctx, called, ln)
 		<-l.group.asking
-		if err == nil || ln == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
+		if err == nil || ln == nil || errors.Is(err, ErrClosed) {
 			return lease, err
 		}
-		if l.cfg.Queues > 0 && a.failure().Reason == protocol.Contended {
+		failure := a.failure()
+		if ctx.Err() != nil {
+			if w.last != nil && (failure.Reason == 0 || failure.Reason == protocol.Cancelled) {
+				return nil, w.gaveUp(ctx) // what was cut short says less than what was decided
+			}
+			return nil, endedWaiting(ctx, err)
+		}
+		w.last = err
+		if l.cfg.Queues > 0 && failure.Reason == protocol.Contended {
 			l.group.lines.noteContended(w.key, l.group.now())
 		}
 		w.listen()
-		pause, again := w.waiter.Next(l.group.now(), a.failure(), w.random)
+		pause, again := w.waiter.Next(l.group.now(), failure, w.random)
 		if !again {
 			return nil, err
 		}
 		if l.group.observer != nil {
 			l.group.observe(ctx, Event{Kind: EventWaiting, Key: w.key, Latency: pause, Err: err})
 		}
-		if err := w.pause(ctx, pause, err); err != nil {
+		if err := w.pause(ctx, pause); err != nil {
 			return nil, err
 		}
 	}
@@ -331,7 +341,7 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	case <-g.closing:
 		return nil, fmt.Errorf("redlock: %w", ErrClosed)
 	case <-ctx.Done():
-		return nil, endedWaiting(ctx, l.notAsked(w.key))
+		return nil, w.gaveUp(ctx)
 	}
 	start := protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: w.waiter.Hint(g.clock.Wall().UnixMicro())}
 	var err error

@@ -167,6 +167,13 @@ func (w *world) lockerOn(t *testing.T, opts redlock.Options, as func(*testNode) 
 	return l
 }
 
+// down takes all nodes down, with the error that they give, or up again.
+func (w *world) down(err error) {
+	for _, n := range w.nodes {
+		n.SetDown(err)
+	}
+}
+
 // holders are the owners that hold a key anywhere.
 func (w *world) holders(t *testing.T, key string) []string {
 	t.Helper()

@@ -17,6 +17,7 @@ type waiting struct {
 	locker *Locker
 	key    string
 	waiter protocol.Waiter
+	last   error    // of the latest attempt that was decided
 	drawn  [24]byte // with the latest attempt: its owner, and random
 	random uint64
 	place  Place // in the nodes' queues, once it has asked for one
@@ -31,6 +32,14 @@ func (l *Locker) newWaiting(key string) *waiting {
 	w := l.group.waits.Get().(*waiting)
 	w.locker, w.key, w.waiter = l, key, protocol.Waiter{Config: &l.cfg}
 	return w
+}
+
+// gaveUp is the error of a caller whose context ended: why it waited, and that.
+func (w *waiting) gaveUp(ctx context.Context) error {
+	if w.last == nil {
+		return endedWaiting(ctx, w.locker.notAsked(w.key))
+	}
+	return endedWaiting(ctx, w.last)
 }
 
 // queue asks the nodes that can to call when it is this waiter's turn.
@@ -93,8 +102,8 @@ func (w *waiting) begin() (bool, error) {
 	return true, w.queue()
 }
 
-// pause waits before the next attempt; last is the error of the one before.
-func (w *waiting) pause(ctx context.Context, d time.Duration, last error) error {
+// pause waits before the next attempt.
+func (w *waiting) pause(ctx context.Context, d time.Duration) error {
 	g := w.locker.group
 	end := g.clock.Now() + d
 	for {
@@ -103,8 +112,11 @@ func (w *waiting) pause(ctx context.Context, d time.Duration, last error) error 
 			end = min(end, now+called)
 		}
 		left := end - now
-		if left <= 0 {
-			return ctx.Err()
+		switch {
+		case ctx.Err() != nil:
+			return w.gaveUp(ctx)
+		case left <= 0:
+			return nil
 		}
 		over := make(chan struct{})
 		timer := g.clock.AfterFunc(left, func() { close(over) })
@@ -118,7 +130,7 @@ func (w *waiting) pause(ctx context.Context, d time.Duration, last error) error 
 			return fmt.Errorf("redlock: %w", ErrClosed)
 		case <-ctx.Done():
 			timer.Stop()
-			return endedWaiting(ctx, last)
+			return w.gaveUp(ctx)
 		}
 	}
 }
@@ -130,6 +142,7 @@ func (w *waiting) end() {
 		stop()
 	}
 	if w.call == nil {
+		w.last = nil
 		w.locker.group.waits.Put(w)
 	}
 }
