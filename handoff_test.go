@@ -204,6 +204,69 @@ func TestExtendOfALeaseThatIsPassedOn(t *testing.T) {
 	})
 }
 
+// leapingClock goes on by leap after the second look at it from now on.
+type leapingClock struct {
+	redlock.Clock
+	mu    sync.Mutex
+	looks int
+	leap  time.Duration
+}
+
+func (c *leapingClock) Now() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.Clock.Now()
+	if c.leap == 0 {
+		return now
+	}
+	if c.looks++; c.looks > 1 {
+		now += c.leap
+	}
+	return now
+}
+
+// A lease that is passed on and comes too late, since the process was paused just
+// then, costs its next user no place in the line.
+func TestALeaseThatComesTooLateCostsNoPlace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		clock := &leapingClock{Clock: redlock.GoClock()}
+		l, err := redlock.New([]redlock.Node{w.nodes[0], w.nodes[1], w.nodes[2]}, redlock.Options{Clock: clock})
+		require.NoError(t, err)
+		first, err := l.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		type user struct {
+			number int
+			lease  *redlock.Lease
+		}
+		users := make(chan user)
+		for i := range 3 {
+			go func() {
+				lease, err := l.Lock(t.Context(), "k")
+				assert.NoError(t, err)
+				users <- user{i, lease}
+			}()
+			synctest.Wait()
+		}
+		require.NoError(t, first.Unlock(t.Context()))
+		has := <-users
+		require.Equal(t, 0, has.number)
+		// Its unlock passes the lease on by the first look at the clock.
+		clock.mu.Lock()
+		clock.leap = 5500 * time.Millisecond
+		clock.mu.Unlock()
+		require.NoError(t, has.lease.Unlock(t.Context()))
+		next := <-users
+		assert.Equal(t, 1, next.number)
+		assert.NotEqual(t, has.lease.Owner(), next.lease.Owner(), "what was passed on came too late")
+		require.NoError(t, next.lease.Unlock(t.Context()))
+		last := <-users
+		assert.Equal(t, 2, last.number)
+		require.NoError(t, last.lease.Unlock(t.Context()))
+		require.NoError(t, l.Close(t.Context()))
+	})
+}
+
 // Who never asked a node says so, and does not list nodes that it waited for.
 func TestWaitingInLineNamesNoNodes(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -80,6 +80,13 @@ func (ls *lines) leave(key string, ln *line, from protocol.Instant) {
 	ln.pop().told <- nil
 }
 
+// stay is leave where the caller itself is the next.
+func (ls *lines) stay(ln *line, from protocol.Instant) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ln.from = max(ln.from, from)
+}
+
 func (ls *lines) remove(key string, ln *line) {
 	first := ls.of[key]
 	switch {
@@ -216,8 +223,11 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 		if lease == nil {
 			return ln, nil, nil
 		}
-		if lease.attempt.handOver(lease, ctx, called) {
+		switch lease.attempt.handOver(lease, ctx, called) {
+		case handedOver:
 			return nil, lease, nil
+		case tooLate:
+			return ln, nil, nil
 		}
 	}
 }

@@ -166,20 +166,38 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 	return lease, nil
 }
 
-// handOver hands over a lease that was passed on, unless it comes too late.
-func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) bool {
+// handing is what came of handing over a lease that was passed on.
+type handing uint8
+
+const (
+	handedOver handing = iota
+	tooLate            // it has too little validity left, and the caller is at the head of the line
+	overBefore         // it had ended, and another caller is or will be at the head
+)
+
+// handOver hands over a lease that was passed on, unless it comes too late. Who
+// finds that out has been first in the line, and stays so.
+func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) handing {
 	now := a.group.now()
 	a.mu.Lock()
 	var e errands
 	a.stepLocked(now, protocol.Input{Kind: protocol.Take}, &e)
-	ended := lease.ended != nil
+	came := handedOver
+	switch {
+	case e.left != nil:
+		came = tooLate
+		a.group.lines.stay(e.left, e.from)
+		e.left = nil
+	case lease.ended != nil:
+		came = overBefore
+	}
 	lease.caller, lease.handed = ctx, time.Duration(now)
 	a.mu.Unlock()
 	a.run(&e)
-	if !ended {
+	if came == handedOver {
 		a.acquired(lease, called)
 	}
-	return !ended
+	return came
 }
 
 func (a *attempt) acquired(lease *Lease, called time.Duration) {
