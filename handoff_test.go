@@ -2,6 +2,7 @@ package redlock_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -264,6 +265,65 @@ func TestALeaseThatComesTooLateCostsNoPlace(t *testing.T) {
 		assert.Equal(t, 2, last.number)
 		require.NoError(t, last.lease.Unlock(t.Context()))
 		require.NoError(t, l.Close(t.Context()))
+	})
+}
+
+// An outage is told to all who wait in a line at about the same time, not to one
+// after another, each when it has found out for itself.
+func TestAnOutageIsToldToAWholeLine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{OutageWait: time.Minute})
+		w.down(errors.New("no route"))
+		start := time.Now()
+		var users sync.WaitGroup
+		lock := func(told time.Duration) {
+			users.Go(func() {
+				_, err := w.locker.Lock(t.Context(), "k")
+				assert.ErrorIs(t, err, redlock.ErrNoQuorum)
+				assert.InDelta(t, told.Seconds(), time.Since(start).Seconds(), 2)
+			})
+		}
+		for range 24 {
+			lock(time.Minute)
+		}
+		time.Sleep(30 * time.Second)
+		lock(90 * time.Second) // who comes later waits for as long as it would have alone
+		users.Wait()
+	})
+}
+
+// An outage that was over when somebody ahead in the line got the lock is not held
+// against those behind it, in the next one.
+func TestALineForgetsAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{OutageWait: time.Minute, LocalHandoffs: -1})
+		w.down(errors.New("no route"))
+		var users sync.WaitGroup
+		impatient, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		users.Go(func() {
+			_, err := w.locker.Lock(impatient, "k")
+			assert.ErrorIs(t, err, redlock.ErrNoQuorum)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+		synctest.Wait()
+		for range 3 {
+			users.Go(func() {
+				lease, err := w.locker.Lock(t.Context(), "k")
+				if assert.NoError(t, err) {
+					time.Sleep(time.Minute)
+					_ = lease.Unlock(t.Context()) // nobody confirms it
+				}
+			})
+		}
+		time.Sleep(30 * time.Second)
+		for range 3 {
+			w.down(nil)
+			time.Sleep(59 * time.Second)
+			w.down(errors.New("no route"))
+			time.Sleep(30 * time.Second)
+		}
+		users.Wait()
 	})
 }
 

@@ -28,6 +28,7 @@ type line struct {
 	last    *turn
 	shared  bool             // somebody ever waited in it
 	from    protocol.Instant // whoever is at its head asks no node before
+	outage  protocol.Instant // since when its heads find no quorum, for the next of them; zero if they do
 }
 
 // turn is a caller in a line. It is told once: of a lease that was passed on to
@@ -205,6 +206,7 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 		if t == nil {
 			return ln, nil, nil
 		}
+		joined := l.group.now()
 		var lease *Lease
 		var err error
 		select {
@@ -221,6 +223,9 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 		}
 		lines.turns.Put(t)
 		if lease == nil {
+			if ln.outage != 0 {
+				ln.outage = max(ln.outage, joined) // nobody's wait began before it came
+			}
 			return ln, nil, nil
 		}
 		switch lease.attempt.handOver(lease, ctx, called) {

@@ -67,8 +67,9 @@ type Options struct {
 
 	// OutageWait is how long Lock goes on trying while too many nodes fail,
 	// before it returns ErrNoQuorum: long enough to ride out a blip, short
-	// enough to tell of an outage. Default NodeTimeout; negative means until the
-	// context ends. A node that is known to vote again soon, such as one that
+	// enough to tell of an outage. For a caller who stood in line behind others of
+	// this Locker it counts from when those began to find no quorum. Default
+	// NodeTimeout; negative means until the context ends. A node that is known to vote again soon, such as one that
 	// was just restarted, is waited for in any case.
 	OutageWait time.Duration
 

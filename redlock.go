@@ -245,6 +245,8 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 	}
 	w := l.newWaiting(key)
 	defer w.end()
+	w.waiter.TakeOver(ln.outage)
+	ln.outage = 0
 	now := l.group.now()
 	if ln.from > now {
 		err = w.pause(ctx, ln.from.Sub(now))
@@ -253,6 +255,7 @@ func (l *Locker) lock(ctx context.Context, key string, wait bool) (*Lease, error
 		lease, err = l.ask(ctx, w, ln, called)
 	}
 	if err != nil {
+		ln.outage = w.waiter.Outage()
 		l.group.lines.leave(key, ln, 0)
 	}
 	return lease, err

@@ -145,6 +145,21 @@ func (w *Waiter) outlasts(now Instant, f Failure) bool {
 	return w.Config.OutageWait < 0 || now.Sub(w.since) < w.Config.OutageWait
 }
 
+// Outage is since when the waiter has found no quorum; zero if it has.
+func (w *Waiter) Outage() Instant {
+	if !w.outage {
+		return 0
+	}
+	return w.since
+}
+
+// TakeOver is told before the first attempt since when others, whom the waiter
+// waited for, have found no quorum. If it finds none either, that is one outage,
+// and not told to so many waiters one after another.
+func (w *Waiter) TakeOver(since Instant) {
+	w.outage, w.since = since != 0, since
+}
+
 // floor is the shortest wait: a round trip, but not below RetryMin.
 func (w *Waiter) floor() time.Duration { return max(w.Config.RetryMin, w.trip) }
 

@@ -107,6 +107,28 @@ func TestOutagesAreWaitedOutForOutageWait(t *testing.T) {
 		require.True(t, next(&w, 239*ms, outage))
 		require.False(t, next(&w, 240*ms, outage))
 	})
+	t.Run("counted from when another found it who came first", func(t *testing.T) {
+		cfg := storyConfig(3)
+		first, second := Waiter{Config: &cfg}, Waiter{Config: &cfg}
+		require.Zero(t, first.Outage())
+		require.True(t, next(&first, 10*ms, outage))
+		require.Equal(t, storyStart, first.Outage())
+		second.TakeOver(first.Outage())
+		require.True(t, next(&second, 99*ms, outage))
+		require.False(t, next(&second, 100*ms, outage))
+		require.Equal(t, storyStart, second.Outage(), "for the next")
+	})
+	t.Run("one that is over for whoever comes next is forgotten", func(t *testing.T) {
+		cfg := storyConfig(3)
+		w := Waiter{Config: &cfg}
+		w.TakeOver(storyStart)
+		require.True(t, next(&w, time.Second, contended(ms, 0)))
+		require.Zero(t, w.Outage())
+		require.True(t, next(&w, time.Second+10*ms, outage))
+		w.TakeOver(0)
+		require.Zero(t, w.Outage())
+		require.True(t, next(&w, time.Hour, outage), "none was taken over")
+	})
 	t.Run("healing is waited for, and polled for seldom", func(t *testing.T) {
 		cfg := storyConfig(3)
 		w := Waiter{Config: &cfg}
