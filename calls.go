@@ -63,8 +63,8 @@ func (c *calls) add(a *attempt, out *protocol.Output, now protocol.Instant) {
 	call.Wake = req.Wake
 }
 
-// send lets the calls leave.
-func (c *calls) send() {
+// send lets the calls leave, with the caller's values.
+func (c *calls) send(caller context.Context) {
 	g := c.attempt.group
 	c.left.Store(int32(len(c.list)))
 	// The last of them may be answered, and all of this be used again, before the
@@ -76,7 +76,7 @@ func (c *calls) send() {
 			continue
 		}
 		if c.ctx == nil {
-			c.ctx, c.cancel = g.clock.WithTimeout(c.attempt.context(), c.attempt.cfg.NodeTimeout)
+			c.ctx, c.cancel = g.clock.WithTimeout(context.WithoutCancel(caller), c.attempt.cfg.NodeTimeout)
 		}
 		go g.call(c.ctx, &list[i])
 	}

@@ -8,10 +8,15 @@ import (
 
 // Observer is told what a Locker does, for metrics, traces and logs.
 //
-// Observe is called by the goroutine that just did it, a caller's or one in the
-// background, many at once; it should return quickly, and may use the Locker and
-// its leases. ctx has the values of the context that the lock was asked with and
-// never ends.
+// Observe is called by whatever goroutine just did it, many at once: a caller's, or
+// one that reads a server's answers, or the one that ends leases in time. All of
+// them wait for it. So it must return quickly and must not panic, and it must not
+// call what waits for nodes or for others (Lock, TryLock, Do, Extend, Unlock,
+// Inspect, ForceUnlock, Close): let it start a goroutine for that. It may read
+// leases: Token, Err, Remaining and the like.
+//
+// ctx never ends, and has the values of the context that the lock was asked with,
+// by the caller who has the lease, or asks for it.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
@@ -28,7 +33,7 @@ const (
 	EventAcquired                      // a lease was handed over: Token, Latency since Lock was called, Remaining
 	EventRenewed                       // the validity was extended, or cut short: Token, Remaining
 	EventLost                          // the lease is over: Token, Held, Err
-	EventReleased                      // a majority confirmed the release, or Err says why not yet: Token, Held, Latency
+	EventReleased                      // a majority confirmed the release, or Err says why not yet; or the lease was passed on, without asking a node: Token, Held, Latency
 )
 
 func (k EventKind) String() string {

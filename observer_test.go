@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -81,26 +82,172 @@ func TestObservedErrorsStayAsTheyAre(t *testing.T) {
 	})
 }
 
-// An observer may use the Locker and the lease that it is told of.
+// An observer may read the leases that it is told of, from wherever it is called,
+// and use the Locker from a goroutine of its own.
 func TestObserverMayCallBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, redlock.Options{})
 		var l *redlock.Locker
+		var held atomic.Pointer[redlock.Lease]
 		lost := make(chan error, 1)
-		opts := redlock.Options{Clock: redlock.GoClock(), NoRenew: true, Observer: observe(func(e redlock.Event) {
-			if e.Kind == redlock.EventLost {
-				_, err := l.TryLock(context.Background(), "other")
-				lost <- err
+		opts := redlock.Options{Clock: redlock.GoClock(), Observer: observe(func(e redlock.Event) {
+			lease := held.Load()
+			if lease == nil {
+				return
+			}
+			assert.NotZero(t, lease.Token())
+			switch e.Kind {
+			case redlock.EventRenewed:
+				assert.NoError(t, lease.Err())
+				assert.Equal(t, e.Remaining, lease.Remaining())
+			case redlock.EventLost:
+				assert.ErrorIs(t, lease.Err(), redlock.ErrLost)
+				go func() {
+					_, err := l.TryLock(context.Background(), "other")
+					lost <- err
+				}()
 			}
 		})}
 		l, err := redlock.New([]redlock.Node{w.nodes[0], w.nodes[1], w.nodes[2]}, opts)
 		require.NoError(t, err)
-		_, err = l.Lock(t.Context(), "k")
+		lease, err := l.Lock(t.Context(), "k")
 		require.NoError(t, err)
+		held.Store(lease)
+		time.Sleep(time.Minute)
+		require.NoError(t, w.another(t, redlock.Options{}).ForceUnlock(t.Context(), "k"))
 		require.NoError(t, <-lost)
 		require.NoError(t, l.Close(t.Context()))
 	})
 }
+
+// Events of a lease carry the values of whoever has it, also where it was passed on
+// from one caller to the next.
+func TestEventsCarryTheValuesOfTheHolder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		type ctxKey struct{}
+		type told struct {
+			who  any
+			kind redlock.EventKind
+		}
+		var mu sync.Mutex
+		of := map[uint64][]told{} // by token
+		var votes []any
+		w := newWorld(t, 3, redlock.Options{})
+		l := w.another(t, redlock.Options{Observer: observeAs(func(ctx context.Context, e redlock.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			who := ctx.Value(ctxKey{})
+			switch e.Kind {
+			case redlock.EventVote:
+				if e.Op == "extend" {
+					votes = append(votes, who)
+				}
+			case redlock.EventAcquired, redlock.EventReleased, redlock.EventLost:
+				of[e.Token] = append(of[e.Token], told{who, e.Kind})
+			}
+		})})
+		leases := make(chan *redlock.Lease)
+		for i := range 4 {
+			go func() {
+				lease, err := l.Lock(context.WithValue(t.Context(), ctxKey{}, i), "k")
+				assert.NoError(t, err)
+				leases <- lease
+			}()
+			synctest.Wait()
+			time.Sleep(time.Millisecond)
+		}
+		owners := map[string]int{}
+		for i := range 4 {
+			lease := <-leases
+			owners[lease.Owner()]++
+			last := redlock.EventReleased
+			if i == 3 {
+				time.Sleep(4 * time.Second) // it is renewed
+				synctest.Wait()
+				mu.Lock()
+				assert.Equal(t, []any{3, 3, 3}, votes)
+				mu.Unlock()
+				require.NoError(t, w.another(t, redlock.Options{}).ForceUnlock(t.Context(), "k"))
+				<-lease.Done()
+				last = redlock.EventLost
+			} else {
+				require.NoError(t, lease.Unlock(t.Context()))
+			}
+			synctest.Wait()
+			mu.Lock()
+			assert.Equal(t, []told{{i, redlock.EventAcquired}, {i, last}}, of[lease.Token()])
+			mu.Unlock()
+		}
+		assert.Len(t, owners, 2, "the second lease was passed on to the third and the fourth")
+	})
+}
+
+// What is counted as acquired is counted as released or lost, and nothing else is:
+// a lease that was won and given up before anybody had it was no lease.
+func TestEveryReleaseWasAcquired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		open := map[uint64]bool{}
+		given := 0
+		w := newWorld(t, 3, redlock.Options{})
+		l := w.another(t, redlock.Options{Observer: observe(func(e redlock.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch e.Kind {
+			case redlock.EventAcquired:
+				open[e.Token] = true
+			case redlock.EventReleased, redlock.EventLost:
+				if !assert.True(t, open[e.Token], "%v of a lease that nobody had", e.Kind) {
+					return
+				}
+				delete(open, e.Token)
+			}
+		})})
+		use := func(ctx context.Context) {
+			if lease, err := l.Lock(ctx, "k"); err == nil {
+				assert.NoError(t, lease.Unlock(t.Context()))
+				mu.Lock()
+				given++
+				mu.Unlock()
+			}
+		}
+		for range 100 {
+			// The context ends at the very moment at which the lock is won.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			use(ctx)
+			cancel()
+
+			// Or as the lease is passed on.
+			ctx, cancel = context.WithCancel(t.Context())
+			first, err := l.Lock(t.Context(), "k")
+			require.NoError(t, err)
+			second := make(chan *redlock.Lease)
+			var users sync.WaitGroup
+			users.Go(func() {
+				lease, err := l.Lock(t.Context(), "k")
+				assert.NoError(t, err)
+				second <- lease
+			})
+			synctest.Wait()
+			for range 3 {
+				users.Go(func() { use(ctx) })
+			}
+			synctest.Wait()
+			require.NoError(t, first.Unlock(t.Context()))
+			lease := <-second
+			go cancel()
+			require.NoError(t, lease.Unlock(t.Context()))
+			users.Wait()
+		}
+		synctest.Wait()
+		assert.NotZero(t, given)
+		assert.Empty(t, open)
+	})
+}
+
+type observeAs func(context.Context, redlock.Event)
+
+func (f observeAs) Observe(ctx context.Context, e redlock.Event) { f(ctx, e) }
 
 type observe func(redlock.Event)
 

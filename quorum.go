@@ -21,12 +21,11 @@ import (
 //
 // One that is held keeps little: there may be many of them.
 type attempt struct {
-	group  *group
-	cfg    *protocol.Config
-	ttl    time.Duration
-	key    string
-	owner  string
-	caller context.Context // whose values calls and leases have
+	group *group
+	cfg   *protocol.Config
+	ttl   time.Duration
+	key   string
+	owner string
 
 	until atomic.Int64 // end of validity, for Remaining
 	over  atomic.Bool  // the latest lease has ended
@@ -36,9 +35,11 @@ type attempt struct {
 	rank int32
 
 	waited  bool // it had a place in the nodes' queues
-	sending bool // a goroutine sends what is to be sent
+	sending bool // under mu: a goroutine sends what is to be sent
+	taken   bool // under mu: its user has the latest lease
 
 	mu        sync.Mutex
+	caller    context.Context   // whose values calls, events and the latest lease have
 	machine   *protocol.Attempt // nil once it has finished and every call is answered
 	line      *line             // at whose head its user is; nil once it left
 	out       *calls            // to be sent
@@ -89,6 +90,7 @@ type ending struct {
 // errands is what a step leaves to be done once the attempt is unlocked.
 type errands struct {
 	now      protocol.Instant // of the step
+	caller   context.Context  // at the end of it
 	events   []Event
 	left     *line
 	from     protocol.Instant // who comes next in it asks no node before
@@ -112,9 +114,6 @@ func newAttempt(ctx context.Context, l *Locker, key, owner string) *attempt {
 	a.busy.Store(1)
 	return a
 }
-
-// context has the caller's values and never ends.
-func (a *attempt) context() context.Context { return context.WithoutCancel(a.caller) }
 
 // await waits for the verdict of the first round and hands the lease over. From
 // then on it is the lease that stands at the head of the line, if there is one.
@@ -149,7 +148,7 @@ func (a *attempt) await(ctx context.Context, called time.Duration, ln *line) (*L
 		err = fmt.Errorf("redlock: %q: %w", a.key, endedBy(ctx))
 	case err == nil:
 		lease.handed = time.Duration(now)
-		a.line = ln
+		a.line, a.taken = ln, true
 	}
 	if err == nil && lease.ended != nil {
 		a.leaveLine(&e) // lost already
@@ -180,6 +179,9 @@ const (
 func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) handing {
 	now := a.group.now()
 	a.mu.Lock()
+	if lease.ended == nil {
+		a.caller, lease.caller, lease.handed = ctx, ctx, time.Duration(now)
+	}
 	var e errands
 	a.stepLocked(now, protocol.Input{Kind: protocol.Take}, &e)
 	came := handedOver
@@ -190,8 +192,9 @@ func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Durati
 		e.left = nil
 	case lease.ended != nil:
 		came = overBefore
+	default:
+		a.taken = true
 	}
-	lease.caller, lease.handed = ctx, time.Duration(now)
 	a.mu.Unlock()
 	a.run(&e)
 	if came == handedOver {
@@ -220,7 +223,7 @@ func (a *attempt) step(in protocol.Input) {
 var outputsPool = sync.Pool{New: func() any { return new([]protocol.Output) }}
 
 func (a *attempt) stepLocked(now protocol.Instant, in protocol.Input, e *errands) {
-	e.now = now
+	e.now, e.caller = now, a.caller
 	if a.machine == nil {
 		return
 	}
@@ -263,7 +266,10 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 		a.end(ErrReleased, e.now)
 		a.over.Store(false)
 		a.until.Store(int64(out.Until))
-		a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.heldFor(e.now)})
+		if a.taken {
+			a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.heldFor(e.now)})
+		}
+		a.taken = false
 		a.lease = &Lease{attempt: a, token: out.Token, caller: a.caller, handed: time.Duration(e.now)}
 	case protocol.Lost:
 		err := fmt.Errorf("redlock: %q: %w: %v", a.key, ErrLost, out.Reason)
@@ -285,7 +291,7 @@ func (a *attempt) run(e *errands) {
 		a.send()
 	}
 	for _, event := range e.events {
-		a.group.observe(a.caller, event)
+		a.group.observe(e.caller, event)
 	}
 	if e.left != nil {
 		a.group.lines.leave(a.key, e.left, e.from)
@@ -375,8 +381,10 @@ func (a *attempt) failure() protocol.Failure {
 // confirmed is told that the release is through, or that it is not yet.
 func (a *attempt) confirmed(err error, e *errands) {
 	a.ending.err = err
-	a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.ending.at - a.lease.handed,
-		Latency: time.Duration(e.now) - a.ending.at, Err: err})
+	if a.taken {
+		a.event(e, Event{Kind: EventReleased, Token: a.lease.token, Held: a.ending.at - a.lease.handed,
+			Latency: time.Duration(e.now) - a.ending.at, Err: err})
+	}
 	e.unlocked = a.ending
 	a.leaveLine(e)
 }
@@ -501,11 +509,11 @@ func (a *attempt) send() {
 	}
 	a.sending = true
 	for a.out != nil {
-		out := a.out
+		out, caller := a.out, a.caller
 		a.out = nil
 		a.busy.Add(int32(len(out.list)))
 		a.mu.Unlock()
-		out.send()
+		out.send(caller)
 		a.mu.Lock()
 	}
 	a.sending = false

@@ -33,7 +33,7 @@ func (a *attempt) answered(c *nodeCall, answered protocol.Instant) {
 	a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer}, &e)
 	a.mu.Unlock()
 	if a.group.observer != nil {
-		a.group.observe(a.caller, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: protocol.Op(c.Op).String(),
+		a.group.observe(e.caller, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: protocol.Op(c.Op).String(),
 			Node: a.group.names[c.node], Outcome: Outcome(answer.Outcome), Latency: answered.Sub(c.sent), Err: err})
 	}
 	a.run(&e)
