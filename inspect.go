@@ -15,17 +15,21 @@ import (
 //
 // What it tells is past when it is read: it is for people and monitoring, never
 // for deciding whether to lock. It returns an error wrapping ErrNoQuorum, with
-// the states all the same, if fewer than a majority answered.
+// the states all the same, if fewer than a majority answered, and ErrClosed after
+// Close.
 func (l *Locker) Inspect(ctx context.Context, key string) ([]NodeState, error) {
 	if err := l.check(ctx, key); err != nil {
 		return nil, err
 	}
 	states := make([]NodeState, len(l.group.nodes))
-	votes := l.each(ctx, func(ctx context.Context, i int, n Node) error {
+	votes, err := l.each(ctx, func(ctx context.Context, i int, n Node) error {
 		state, err := n.Inspect(ctx, key)
 		states[i] = state
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
 	for i := range states {
 		states[i].Node, states[i].Err, states[i].Latency = votes[i].Node, votes[i].Err, votes[i].Latency
 	}
@@ -39,9 +43,10 @@ func (l *Locker) Inspect(ctx context.Context, key string) ([]NodeState, error) {
 // sure that it is dead or that its resource checks tokens.
 //
 // It returns an error wrapping ErrNotHeld if nobody held the key, and ErrNoQuorum
-// if fewer than a majority of nodes did as told. Data of others that stand in a
-// lock's place are nobody's to release: if they are why nobody gets the key, the
-// error says what is where.
+// if fewer than a majority of nodes did as told; and ErrClosed after Close, or if
+// Close came before any node was told. Data of others that stand in a lock's place
+// are nobody's to release: if they are why nobody gets the key, the error says what
+// is where.
 func (l *Locker) ForceUnlock(ctx context.Context, key string) error {
 	states, err := l.Inspect(ctx, key)
 	if err != nil {
@@ -65,7 +70,7 @@ func (l *Locker) ForceUnlock(ctx context.Context, key string) error {
 	}
 	// Every node is told of every owner: a release is final, so none of them
 	// grants a renewal of the holder's any more.
-	votes := l.each(ctx, func(ctx context.Context, _ int, n Node) error {
+	votes, err := l.each(ctx, func(ctx context.Context, _ int, n Node) error {
 		for _, owner := range owners {
 			if err := n.Release(ctx, ReleaseRequest{Key: key, Owner: owner}); err != nil {
 				return err
@@ -73,11 +78,18 @@ func (l *Locker) ForceUnlock(ctx context.Context, key string) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	return l.majority(ctx, "force unlock", key, votes)
 }
 
-// each calls all nodes at once and waits for their answers.
-func (l *Locker) each(ctx context.Context, call func(ctx context.Context, i int, n Node) error) []NodeVote {
+// each calls all nodes at once and waits for their answers. Close waits for it.
+func (l *Locker) each(ctx context.Context, call func(ctx context.Context, i int, n Node) error) ([]NodeVote, error) {
+	if !l.group.enter() {
+		return nil, fmt.Errorf("redlock: %w", ErrClosed)
+	}
+	defer l.group.exit()
 	ctx, cancel := l.group.clock.WithTimeout(ctx, l.opts.NodeTimeout)
 	defer cancel()
 	votes := make([]NodeVote, len(l.group.nodes))
@@ -94,7 +106,7 @@ func (l *Locker) each(ctx context.Context, call func(ctx context.Context, i int,
 		})
 	}
 	_ = calls.Wait() // each call's error is in its vote
-	return votes
+	return votes, nil
 }
 
 // majority is nil if enough nodes did as told.

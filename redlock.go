@@ -51,7 +51,8 @@ type group struct {
 	mu       sync.Mutex
 	closed   bool
 	attempts map[*attempt]struct{} // those with anything left to do
-	idle     chan struct{}         // closed when closed and no attempt is left
+	others   int                   // calls of Inspect and the like under way
+	idle     chan struct{}         // closed when closed and nothing of these is left
 }
 
 // New makes a Locker of the given nodes, which should fail independently of
@@ -400,7 +401,31 @@ func (g *group) remove(a *attempt) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.attempts, a)
-	if g.closed && len(g.attempts) == 0 {
+	g.settle()
+}
+
+// enter registers work that is no attempt, unless the group is closed.
+func (g *group) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.others++
+	return true
+}
+
+// exit is called when such work is done.
+func (g *group) exit() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.others--
+	g.settle()
+}
+
+// settle tells Close once nothing is left.
+func (g *group) settle() {
+	if g.closed && len(g.attempts) == 0 && g.others == 0 {
 		g.timers.stop()
 		close(g.idle)
 	}
@@ -416,9 +441,7 @@ func (g *group) close() []*attempt {
 	}
 	g.closed = true
 	close(g.closing)
-	if len(g.attempts) == 0 {
-		close(g.idle)
-	}
+	g.settle()
 	left := make([]*attempt, 0, len(g.attempts))
 	for a := range g.attempts {
 		left = append(left, a)

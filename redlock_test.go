@@ -565,6 +565,39 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// Inspect and ForceUnlock are the Locker's work as well: Close waits for them, and
+// none begins after it.
+func TestCloseEndsInspecting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		_, err := w.another(t, redlock.Options{}).Lock(t.Context(), "k")
+		require.NoError(t, err)
+		for _, n := range w.nodes {
+			n.Hang(true)
+		}
+		ended := make(chan error, 2)
+		go func() {
+			_, err := w.locker.Inspect(t.Context(), "k")
+			ended <- err
+		}()
+		go func() { ended <- w.locker.ForceUnlock(t.Context(), "k") }()
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, w.locker.Close(t.Context()))
+		assert.Equal(t, 250*time.Millisecond, time.Since(start))
+		require.ErrorIs(t, <-ended, redlock.ErrNoQuorum)
+		require.ErrorIs(t, <-ended, redlock.ErrNoQuorum)
+
+		for _, n := range w.nodes {
+			n.Hang(false)
+		}
+		_, err = w.locker.Inspect(t.Context(), "k")
+		require.ErrorIs(t, err, redlock.ErrClosed)
+		require.ErrorIs(t, w.locker.ForceUnlock(t.Context(), "k"), redlock.ErrClosed)
+		assert.Len(t, w.holders(t, "k"), 3)
+	})
+}
+
 // Nobody holds twice, whatever the luck of the scheduler.
 func TestManyGoroutinesOnOneKey(t *testing.T) {
 	bubble(t, func(t *testing.T) {
