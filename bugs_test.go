@@ -241,6 +241,10 @@ func TestAnOutageIsNoContentionWhenTheContextEnds(t *testing.T) {
 				require.NotErrorIs(t, err, redlock.ErrNotAcquired, within)
 				cancel()
 			}
+			for _, e := range w.events.of(redlock.EventRound) {
+				cutShort := e.Latency < 250*time.Millisecond
+				require.Equal(t, cutShort, errors.Is(e.Err, context.DeadlineExceeded), "an observer can tell a verdict from a want of patience")
+			}
 		}
 	})
 }

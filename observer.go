@@ -28,7 +28,7 @@ type EventKind uint8
 // but for EventWaiting Owner.
 const (
 	EventVote     EventKind = iota + 1 // a node answered or failed to: Op, Node, Outcome, Latency, Err
-	EventRound                         // an attempt was decided: Latency, Token if won, Err if not
+	EventRound                         // an attempt was decided: Latency, Token if won, Err if not, with its caller's context error if that cut it short
 	EventWaiting                       // Lock pauses before the next attempt: Latency is the pause, Err the last attempt's
 	EventAcquired                      // a lease was handed over: Token, Latency since Lock was called, Remaining
 	EventRenewed                       // the validity was extended, or cut short: Token, Remaining

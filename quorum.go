@@ -354,7 +354,10 @@ func (a *attempt) failed(out *protocol.Output, e *errands) {
 	case reason == protocol.TooSlow:
 		sentinel = fmt.Errorf("%w: %v", ErrNoQuorum, reason)
 	}
-	err := a.quorumError("lock", sentinel, out.Votes)
+	var err error = a.quorumError("lock", sentinel, out.Votes)
+	if out.Failure.Reason == protocol.Cancelled {
+		err = endedWaiting(a.caller, err) // so that observers see it is no verdict
+	}
 	if a.round == nil {
 		a.round = new(round)
 	}

@@ -9,7 +9,12 @@ import (
 	"github.com/quorumlock/redlock/sim"
 )
 
-func isOutage(err error) bool { return errors.Is(err, redlock.ErrNoQuorum) }
+// isOutage says that too few nodes voted. Where the caller had no patience to find out,
+// nobody knows.
+func isOutage(err error) bool {
+	cutShort := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, redlock.ErrNoQuorum) && !cutShort
+}
 
 // sleep reports false if the context ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
