@@ -16,8 +16,8 @@ var (
 	ErrNotAcquired = errors.New("not acquired")
 
 	// ErrNoQuorum: too many nodes failed, or may not vote yet, for any majority
-	// to agree; or no node had answered when the caller's context ended. Returned
-	// by every operation. Raise an alarm.
+	// to agree; or none had said that others hold the key when the caller's context
+	// ended. Returned by every operation. Raise an alarm.
 	ErrNoQuorum = errors.New("no quorum")
 
 	// ErrLost: the lease ended before it was released. It is the cause of the
@@ -32,8 +32,9 @@ var (
 	// lease's context then, and returned by Lease.Err and Extend.
 	ErrReleased = errors.New("lease released")
 
-	// ErrClosed: the Locker was closed. Returned by every operation then. Of a
-	// lease that Close ended it is what ErrLost is of a lost one: stop the work.
+	// ErrClosed: the Locker was closed. Returned by every operation that begins
+	// then, and of a lease that Close ended where ErrLost is of a lost one. Stop
+	// the work.
 	ErrClosed = errors.New("locker closed")
 )
 

@@ -23,9 +23,8 @@ type lines struct {
 // stand in another line.
 type line struct {
 	options *LockOptions
-	next    *line // of the same key, with other options
-	first   *turn // of those who wait
-	last    *turn
+	next    *line            // of the same key, with other options
+	first   *turn            // of those who wait, in a ring
 	shared  bool             // somebody ever waited in it
 	from    protocol.Instant // whoever is at its head asks no node before
 	outage  protocol.Instant // since when its heads find no quorum, for the next of them; zero if they do
@@ -34,10 +33,8 @@ type line struct {
 // turn is a caller in a line. It is told once: of a lease that was passed on to
 // it, or by nil that it is at the head now and has to ask the nodes itself.
 type turn struct {
-	told  chan *Lease
-	prev  *turn // who came before
-	next  *turn // who came after
-	waits bool  // in the line, and not told yet
+	told       chan *Lease
+	prev, next *turn // who came before and after, in the line's ring; nil once it is told
 }
 
 func newLines() *lines {
@@ -120,13 +117,13 @@ func (ls *lines) pass(ln *line, take func() *Lease) bool {
 }
 
 func (ln *line) push(t *turn) {
-	if ln.last == nil {
-		ln.first = t
-	} else {
-		ln.last.next = t
+	if ln.first == nil {
+		ln.first, t.prev, t.next = t, t, t
+		return
 	}
-	t.prev, t.waits = ln.last, true
-	ln.last = t
+	first, last := ln.first, ln.first.prev
+	t.prev, t.next = last, first
+	last.next, first.prev = t, t
 }
 
 func (ln *line) pop() *turn {
@@ -136,17 +133,14 @@ func (ln *line) pop() *turn {
 }
 
 func (ln *line) remove(t *turn) {
-	if t.prev == nil {
+	switch {
+	case t.next == t:
+		ln.first = nil
+	case ln.first == t:
 		ln.first = t.next
-	} else {
-		t.prev.next = t.next
 	}
-	if t.next == nil {
-		ln.last = t.prev
-	} else {
-		t.next.prev = t.prev
-	}
-	t.prev, t.next, t.waits = nil, nil, false
+	t.prev.next, t.next.prev = t.next, t.prev
+	t.prev, t.next = nil, nil
 }
 
 // giveUp takes a turn out of its line, however long that is: callers may give up
@@ -154,7 +148,7 @@ func (ln *line) remove(t *turn) {
 func (ls *lines) giveUp(ln *line, t *turn) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if !t.waits {
+	if t.next == nil {
 		return false
 	}
 	ln.remove(t)

@@ -69,8 +69,9 @@ type Options struct {
 	// before it returns ErrNoQuorum: long enough to ride out a blip, short
 	// enough to tell of an outage. For a caller who stood in line behind others of
 	// this Locker it counts from when those began to find no quorum. Default
-	// NodeTimeout; negative means until the context ends. A node that is known to vote again soon, such as one that
-	// was just restarted, is waited for in any case.
+	// NodeTimeout; negative means until the context ends. A node that is known to
+	// vote again soon, such as one that was just restarted, is waited for in any
+	// case.
 	OutageWait time.Duration
 
 	// DriftFactor is how much faster than ours a node's clock may run, as a
@@ -103,9 +104,9 @@ type Options struct {
 	// the key alone for a quarter of that time, RetryMax/2 at most. Default 256;
 	// negative for never.
 	//
-	// At most 4096: a lock that others wait for reserves a token for each of them,
-	// used or not, and the key's counter must not outrun the clock, from which it
-	// is made up again where nodes lose it.
+	// At most 4096: a lock that others wait for reserves so many tokens, used or
+	// not, and the key's counter must not outrun the clock, from which it is made
+	// up again where nodes lose it.
 	LocalHandoffs int
 
 	// StrictOrder has nodes that keep queues (Redis, ZooKeeper, memory) set a freed

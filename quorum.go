@@ -90,7 +90,7 @@ type ending struct {
 // errands is what a step leaves to be done once the attempt is unlocked.
 type errands struct {
 	now      protocol.Instant // of the step
-	caller   context.Context  // at the end of it
+	caller   context.Context  // whose values the events carry
 	events   []Event
 	left     *line
 	from     protocol.Instant // who comes next in it asks no node before

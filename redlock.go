@@ -166,7 +166,7 @@ func (l *Locker) With(o LockOptions) *Locker {
 // It returns an error wrapping ErrNoQuorum if too many nodes fail for longer
 // than Options.OutageWait, and one wrapping ctx's error, beside the reason for
 // the waiting, if ctx ends first: ErrNotAcquired if others had the key, or were
-// before it in this process; ErrNoQuorum if nodes failed, or none had answered.
+// before it in this process; ErrNoQuorum if nodes failed, or none had said so yet.
 // Nothing stays locked then: what the nodes may have granted is given back in the
 // background.
 func (l *Locker) Lock(ctx context.Context, key string) (*Lease, error) {
