@@ -256,7 +256,7 @@ type NodeState struct {
 	Latency time.Duration // how long the node took
 
 	Held        bool
-	Owner       string
+	Owner       string // if it is not held: what stands in a lock's place and is none
 	Fence       uint64
 	Remaining   time.Duration // until the node frees the key by itself
 	Counter     uint64        // the largest fence or token of the key; 0 if none is known

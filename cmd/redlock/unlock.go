@@ -52,9 +52,7 @@ Exit status:
 		said := fmt.Sprintf("released %q\n", args[0])
 		switch {
 		case errors.Is(err, redlock.ErrNotHeld):
-			// The rest of the error is why nobody can get it all the same.
-			_, more, _ := strings.Cut(err.Error(), fmt.Sprintf("%q: %v", args[0], redlock.ErrNotHeld))
-			said = fmt.Sprintf("nobody held %q%s\n", args[0], more)
+			said = fmt.Sprintf("nobody held %q%s\n", args[0], blocking(args[0], err))
 		case err != nil:
 			return notLocked(err)
 		}
@@ -68,13 +66,23 @@ Exit status:
 type unlockView struct {
 	Key      string `json:"key"`
 	Released bool   `json:"released"`        // false: nobody held it, or there is an error
-	Error    string `json:"error,omitempty"` // it may be released on some nodes
+	Error    string `json:"error,omitempty"` // it may be released on some nodes; or why nobody can get it
 }
 
 func newUnlockView(key string, err error) unlockView {
 	view := unlockView{Key: key, Released: err == nil}
-	if err != nil && !errors.Is(err, redlock.ErrNotHeld) {
+	switch {
+	case errors.Is(err, redlock.ErrNotHeld):
+		view.Error = strings.TrimPrefix(blocking(key, err), ": ")
+	case err != nil:
 		view.Error = notLocked(err).Error()
 	}
 	return view
+}
+
+// blocking is the rest of an error that nobody held the key: why nobody can get it all
+// the same. It is empty if there is nothing of that kind.
+func blocking(key string, err error) string {
+	_, more, _ := strings.Cut(err.Error(), fmt.Sprintf("%q: %v", key, redlock.ErrNotHeld))
+	return more
 }
