@@ -3,7 +3,6 @@ package redisnode
 import (
 	"context"
 	"embed"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -187,8 +186,12 @@ func (a answer) holder() string {
 }
 
 func isID(s string) bool {
-	_, err := hex.DecodeString(s)
-	return err == nil && len(s) == 32
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == ownerLength
 }
 
 func printable(s string) string {
