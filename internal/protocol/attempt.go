@@ -224,7 +224,7 @@ func (a *Attempt) arm() {
 	}
 	if a.phase == held {
 		consider(a.until)
-		if a.extendGoal == 0 {
+		if a.renewing() {
 			consider(a.nextRenew)
 		}
 	}

@@ -64,7 +64,7 @@ func (a *Attempt) concludeHold(now Instant) {
 // is not a lost lock. It waits for an extension of the user's that is under way,
 // whose requests it would take the place of.
 func (a *Attempt) concludeRenewal(now Instant) {
-	if a.nextRenew == 0 || a.extendGoal != 0 {
+	if !a.renewing() {
 		return
 	}
 	period := renewEvery(a.ttl)
@@ -75,16 +75,18 @@ func (a *Attempt) concludeRenewal(now Instant) {
 		}
 		a.nextRenew = a.renewal
 	}
-	if a.holdEnd != 0 && a.until >= a.holdEnd {
-		a.nextRenew = 0 // it cannot be made longer
-		return
-	}
 	if now < a.nextRenew {
 		return
 	}
 	a.nextRenew = now.Add(max(period/4, a.cfg.NodeTimeout))
 	a.renewGoal = a.goal(now, a.ttl)
 	a.askAll(now, a.ttl)
+}
+
+// renewing says that nextRenew is to be kept. It is not while MaxHold lets nothing
+// make the lease longer: the schedule stands until the lease is passed on.
+func (a *Attempt) renewing() bool {
+	return a.nextRenew != 0 && a.extendGoal == 0 && (a.holdEnd == 0 || a.until < a.holdEnd)
 }
 
 // goal is the validity that a quorum of yes to a TTL from now would give.

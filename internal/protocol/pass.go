@@ -35,6 +35,7 @@ func (a *Attempt) pass(now Instant) {
 	}
 	if a.cfg.MaxHold > 0 {
 		a.holdEnd = now.Add(a.cfg.MaxHold)
+		a.until = a.validity()
 	}
 	a.taken, a.passed = false, true
 	a.out = append(a.out, Output{Kind: Passed, Token: a.token, Until: a.until})

@@ -137,6 +137,55 @@ func TestMaxHoldCountsAnewForEachUser(t *testing.T) {
 	assert.Greater(t, p.Until(), p.started.Add(cfg.MaxHold))
 }
 
+// MaxHold ends the renewals of one user. The next one's lease is renewed as if there
+// had been no end.
+func TestALeasePassedOnIsRenewed(t *testing.T) {
+	// It is far to the nodes, so that a turn is long.
+	const held = `
+		0s     start 7 2     -> acquire 0,1,2 from 7
+		20ms   0-2 granted 7 -> confirm 0,1,2 7 to 9
+	`
+	cfg := storyConfig(3)
+	t.Run("after the last renewal reached MaxHold, on the schedule", func(t *testing.T) {
+		cfg := cfg
+		cfg.MaxHold = 1300 * time.Millisecond
+		tellWith(t, cfg, storyTTL, held+`
+			40ms   0-2 granted   -> won 7 until 1.186s
+			41ms   take          ->
+			400ms  tick          -> extend 0,1,2 of 7
+			401ms  0-2 granted   -> valid until 1.3s
+			600ms  pass          -> passed 8 until 1.586s
+			601ms  take          ->
+			800ms  tick          -> extend 0,1,2 of 7
+			801ms  0-2 granted   -> valid until 1.9s
+			1900ms tick          -> lost: held for the longest time allowed; release 0,1,2
+		`)
+	})
+	t.Run("which passed meanwhile", func(t *testing.T) {
+		cfg := cfg
+		cfg.MaxHold = 1100 * time.Millisecond
+		tellWith(t, cfg, storyTTL, held+`
+			40ms   0-2 granted   -> won 7 until 1.1s
+			41ms   take          ->
+			500ms  pass          -> passed 8 until 1.186s; extend 0,1,2 of 7
+			501ms  take          ->
+			501ms  0-2 granted   -> valid until 1.6s
+			1600ms tick          -> lost: held for the longest time allowed; release 0,1,2
+		`)
+	})
+	t.Run("unless none was asked for", func(t *testing.T) {
+		cfg := cfg
+		cfg.MaxHold, cfg.NoRenew = 1100*time.Millisecond, true
+		tellWith(t, cfg, storyTTL, held+`
+			40ms   0-2 granted   -> won 7 until 1.1s
+			41ms   take          ->
+			500ms  pass          -> passed 8 until 1.186s
+			501ms  take          ->
+			1186ms tick          -> lost: not renewed in time; release 0,1,2
+		`)
+	})
+}
+
 // A token above the first is nobody's before a majority has stored the last one.
 func TestALeaseWithTokensToSpareIsNotWonBeforeTheyAreStored(t *testing.T) {
 	a := New(passConfig())

@@ -21,7 +21,8 @@ import (
 // request, or, if an operation is named before the outcome, the oldest
 // unanswered request of that kind. What follows an outcome is a fence, a
 // duration (how long the holder remains, or the node is barred) or counter=n.
-// The other inputs are: start, tick, take, prolong TTL, unlock, drain.
+// The other inputs are: start [HINT [SPARE]], tick, take, prolong TTL, pass,
+// unlock, drain.
 //
 // On the right: all outputs but timers, in order. Timers are watched by the
 // runner: no story may let one pass without a tick, unless the line says "late",
@@ -121,11 +122,14 @@ func (s *story) inputs(line string, words []string, now Instant) []Input {
 	s.t.Helper()
 	switch words[0] {
 	case "start":
-		hint := uint64(0)
+		in := Input{Kind: Start, TTL: s.ttl}
 		if len(words) > 1 {
-			hint = s.number(words[1])
+			in.Hint = s.number(words[1])
 		}
-		return []Input{{Kind: Start, TTL: s.ttl, Hint: hint}}
+		if len(words) > 2 {
+			in.Spare = s.number(words[2])
+		}
+		return []Input{in}
 	case "tick":
 		require.True(s.t, s.timer != 0 && s.timer <= now, "%q: there is no timer at that time, but at %v", line, s.timer.Sub(storyStart))
 		return []Input{{Kind: Tick}}
@@ -133,6 +137,8 @@ func (s *story) inputs(line string, words []string, now Instant) []Input {
 		return []Input{{Kind: Take}}
 	case "prolong":
 		return []Input{{Kind: Prolong, TTL: s.duration(words[1])}}
+	case "pass":
+		return []Input{{Kind: Pass}}
 	case "unlock":
 		return []Input{{Kind: Relinquish}}
 	case "drain":
@@ -262,6 +268,10 @@ func (s *story) text(o Output) string {
 		return "prolonged"
 	case NotProlonged:
 		return "not prolonged: " + o.Reason.String()
+	case Passed:
+		return fmt.Sprintf("passed %d until %s", o.Token, until)
+	case NotPassed:
+		return "not passed"
 	case Lost:
 		return "lost: " + o.Reason.String()
 	case Released:
