@@ -249,6 +249,26 @@ func TestUnlockTwice(t *testing.T) {
 	})
 }
 
+// Whoever extends again and again, and gives up each time before the nodes can have
+// answered, has them extend it all the same.
+func TestExtendGivenUpTooSoon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		for _, n := range w.nodes {
+			n.set(func(n *testNode) { n.there = 100 * time.Millisecond })
+		}
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		for start := time.Now(); time.Since(start) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			_ = lease.Extend(ctx, 0)
+			cancel()
+		}
+		require.NoError(t, lease.Err())
+		require.NoError(t, lease.Unlock(t.Context()))
+	})
+}
+
 // Unlock that too few nodes confirm says so, within about a node timeout.
 func TestUnlockWithoutQuorum(t *testing.T) {
 	bubble(t, func(t *testing.T) {

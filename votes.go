@@ -30,7 +30,8 @@ func (a *attempt) answered(c *nodeCall, answered protocol.Instant) {
 			Latency: answered.Sub(c.sent), Holder: c.Vote.Holder, Remaining: c.Vote.Remaining}
 	}
 	var e errands
-	a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op), Vote: answer}, &e)
+	a.stepLocked(answered, protocol.Input{Kind: protocol.Voted, Node: c.node, Request: c.request, Op: protocol.Op(c.Op),
+		Sent: c.sent, TTL: c.TTL, Fence: c.Fence, Vote: answer}, &e)
 	a.mu.Unlock()
 	if a.group.observer != nil {
 		a.group.observe(e.caller, Event{Kind: EventVote, Key: a.key, Owner: a.owner, Op: protocol.Op(c.Op).String(),

@@ -349,7 +349,8 @@ func (w *world) hear(m *message, broken bool) {
 	if !broken && !m.reply.failed {
 		vote = w.admit(c, a, &called, m)
 	}
-	w.step(a, protocol.Input{Kind: protocol.Voted, Node: called.node, Request: called.id, Op: called.op, Vote: vote})
+	w.step(a, protocol.Input{Kind: protocol.Voted, Node: called.node, Request: called.id, Op: called.op,
+		Sent: called.sent, TTL: m.req.TTL, Fence: m.req.Fence, Vote: vote})
 }
 
 // countTwice is the bug of counting answers rather than nodes: a duplicate is

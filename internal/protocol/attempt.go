@@ -143,7 +143,7 @@ func (a *Attempt) voted(now Instant, in *Input) {
 	s := &a.seats[in.Node]
 	a.due--
 	if a.cfg.without(CountFromSending) {
-		s.sent = now
+		s.sent, in.Sent = now, now
 	}
 	in.Vote = in.Vote.sane(in.Op)
 	a.counter = max(a.counter, in.Vote.Counter, in.Vote.Fence)
@@ -157,6 +157,8 @@ func (a *Attempt) voted(now Instant, in *Input) {
 	case Extend:
 		if s.answer(in) {
 			s.extended(a.cfg, in.Vote)
+		} else {
+			s.vouched(a.cfg, in)
 		}
 	case Release:
 		if s.answer(in) {

@@ -47,7 +47,7 @@ func FuzzAttempt(f *testing.F) {
 				z.answer(node%z.cfg.Nodes, true, v)
 			case nonsense:
 				z.nonsense = true
-				z.step(Input{Kind: Voted, Node: node - 1, Op: Op(script[2] % 6), Request: uint32(number), Vote: v})
+				z.step(Input{Kind: Voted, Node: node - 1, Op: Op(script[2] % 6), Request: uint32(number), Sent: z.now, TTL: fuzzTTL, Fence: number, Vote: v})
 			case tick:
 				z.tick()
 			case prolong:
@@ -142,7 +142,7 @@ func (z *fuzzed) answer(node int, oldest bool, v Vote) {
 		// the margin is taken, a hundredth and two milliseconds.
 		z.told = append(z.told, grantTold{node, s.req.ID, s.at.Add(s.req.TTL - (s.req.TTL+99)/100 - 2*time.Millisecond)})
 	}
-	z.step(Input{Kind: Voted, Node: node, Op: s.req.Op, Request: s.req.ID, Vote: v})
+	z.step(Input{Kind: Voted, Node: node, Op: s.req.Op, Request: s.req.ID, Sent: s.at, TTL: s.req.TTL, Fence: s.req.Fence, Vote: v})
 }
 
 func (z *fuzzed) take() {

@@ -3,6 +3,8 @@ package protocol
 import (
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Renewals that follow each other's answers would drift apart from the TTL; and
@@ -321,4 +323,41 @@ func TestRenewalWaitsForAnExtension(t *testing.T) {
 		399ms  prolong 3s     -> extend 0,1,2 of 7 for 3s
 		401ms  0-2 granted    -> valid until 3.367s; prolonged; extend 0,1,2 of 7
 	`)
+}
+
+// Callers who extend again and again and give up before the nodes answer must not
+// keep the lease from being prolonged, as each asks in the place of the one before.
+func TestExtensionsFasterThanARoundTrip(t *testing.T) {
+	cfg := storyConfig(3)
+	const trip, every = 80 * time.Millisecond, 30 * time.Millisecond
+	a := New(&cfg)
+	now := storyStart
+	type answer struct {
+		at Instant
+		in Input
+	}
+	var answers []answer
+	step := func(in Input) {
+		for _, out := range a.Step(now, in, nil) {
+			if req := out.Request; out.Kind == Send {
+				answers = append(answers, answer{now.Add(trip), Input{Kind: Voted, Node: out.Node, Request: req.ID, Op: req.Op,
+					Sent: now, TTL: req.TTL, Fence: req.Fence, Vote: Vote{Outcome: Granted, Fence: 7}}})
+			}
+		}
+	}
+	step(Input{Kind: Start, TTL: storyTTL})
+	for now < storyStart.Add(5*storyTTL) {
+		now = now.Add(time.Millisecond)
+		for len(answers) > 0 && answers[0].at <= now {
+			in := answers[0].in
+			answers = answers[1:]
+			step(in)
+		}
+		step(Input{Kind: Take})
+		if a.Held() && now.Sub(storyStart)%every == 0 {
+			step(Input{Kind: Prolong, TTL: storyTTL})
+		}
+	}
+	require.True(t, a.Held())
+	require.Greater(t, a.Until(), now.Add(storyTTL/2))
 }

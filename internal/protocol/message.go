@@ -111,6 +111,8 @@ type Input struct {
 	Node    int
 	Request uint32
 	Op      Op
+	Sent    Instant // when the request was, or before; an Extend's TTL and Fence are told with it
+	Fence   uint64
 	Vote    Vote
 }
 

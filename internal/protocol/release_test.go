@@ -354,6 +354,26 @@ func TestLateAnswersToSupersededRequests(t *testing.T) {
 			421ms  0,1 granted           -> released; finished
 		`)
 	})
+	t.Run("an old extend's yes is worth what it was asked for", func(t *testing.T) {
+		tell(t, 3, heldByThree+`
+			10ms   prolong 3s            -> extend 0,1,2 of 7 for 3s
+			20ms   prolong 2s            -> extend 0,1,2 of 7 for 2s
+			30ms   prolong 3s            -> extend 0,1,2 of 7 for 3s
+			31ms   0,1 extend granted    -> valid until 2.978s
+			32ms   0,1 extend granted    ->
+			33ms   0,1 extend granted    -> valid until 2.998s; prolonged
+		`)
+	})
+	t.Run("but not of another grant", func(t *testing.T) {
+		tell(t, 3, heldByThree+`
+			10ms   prolong 5s            -> extend 0,1,2 of 7 for 5s
+			20ms   prolong 3s            -> extend 0,1,2 of 7 for 3s
+			21ms   0 refused             -> acquire 0 from 8 for 3s
+			22ms   0 acquire granted 8   ->
+			23ms   0 extend granted      ->
+			24ms   1 extend granted      -> valid until 2.989s; prolonged
+		`)
+	})
 	t.Run("an old extend's refusal is told again by the new one", func(t *testing.T) {
 		cfg := storyConfig(3)
 		cfg.NodeTimeout = 50 * time.Millisecond
@@ -366,7 +386,7 @@ func TestLateAnswersToSupersededRequests(t *testing.T) {
 			450ms  tick                  ->
 			500ms  tick                  -> extend 0,1,2 of 7
 			501ms  0 extend refused      ->
-			502ms  2 extend granted      ->
+			502ms  2 extend granted      -> valid until 1.586s
 			503ms  1 extend granted      ->
 			504ms  2 granted             -> valid until 1.686s
 			505ms  0 refused             -> acquire 0 from 8

@@ -91,7 +91,11 @@ func (s *seat) free() {
 // at the earliest: the node cannot have handled it before.
 func (s *seat) grant(cfg *Config, fence uint64) {
 	s.granted, s.fence = true, fence
-	s.expiry = max(s.expiry, s.sent.Add(s.ttl-cfg.Margin(s.ttl)))
+	s.stands(cfg, s.sent, s.ttl)
+}
+
+func (s *seat) stands(cfg *Config, sent Instant, ttl time.Duration) {
+	s.expiry = max(s.expiry, sent.Add(ttl-cfg.Margin(ttl)))
 }
 
 // lapse notes that the node no longer has a grant that counts.
@@ -128,5 +132,15 @@ func (s *seat) extended(cfg *Config, v Vote) {
 		s.rejoin = true
 	case Barred:
 		s.bar(v)
+	}
+}
+
+// vouched notes the answer to an extend that a newer request took the place of. A
+// yes is worth what it was asked for, if the grant is still the same: else extends
+// that follow each other faster than a round trip would let the lease run out. A
+// no is told again by the newer request.
+func (s *seat) vouched(cfg *Config, in *Input) {
+	if in.Vote.Outcome == Granted && s.granted && s.fence == in.Fence {
+		s.stands(cfg, in.Sent, in.TTL)
 	}
 }

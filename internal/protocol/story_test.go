@@ -168,7 +168,8 @@ func (s *story) vote(line string, node int, words []string) Input {
 	i := slices.IndexFunc(s.asked[node], func(r Request) bool { return r.ID == req.ID })
 	require.GreaterOrEqual(s.t, i, 0, "%q: node %d has answered all", line, node)
 	s.asked[node] = slices.Delete(s.asked[node], i, i+1)
-	in := Input{Kind: Voted, Node: node, Request: req.ID, Op: req.Op}
+	in := Input{Kind: Voted, Node: node, Request: req.ID, Op: req.Op,
+		Sent: req.Deadline.Add(-s.cfg.NodeTimeout), TTL: req.TTL, Fence: req.Fence}
 	outcome, ok := outcomeNames[words[0]]
 	require.True(s.t, ok, line)
 	in.Vote.Outcome = outcome

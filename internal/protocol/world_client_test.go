@@ -270,7 +270,8 @@ func (at *worldAttempt) answer(node int, req Request, v Vote) {
 		return // answered before
 	}
 	delete(at.open, req.ID)
-	in := Input{Kind: Voted, Node: node, Request: req.ID, Op: req.Op, Vote: v}
+	in := Input{Kind: Voted, Node: node, Request: req.ID, Op: req.Op,
+		Sent: req.Deadline.Add(-at.client.world.cfg.NodeTimeout), TTL: req.TTL, Fence: req.Fence, Vote: v}
 	if req.Op == Acquire {
 		at.outcomes[node] = v.Outcome
 	}
