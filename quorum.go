@@ -37,6 +37,7 @@ type attempt struct {
 	waited  bool // it had a place in the nodes' queues
 	sending bool // under mu: a goroutine sends what is to be sent
 	taken   bool // under mu: its user has the latest lease
+	kept    bool // it was a lease, and has finished without knowing a majority free of it
 
 	mu        sync.Mutex
 	caller    context.Context   // whose values calls, events and the latest lease have
@@ -282,6 +283,7 @@ func (a *attempt) act(out *protocol.Output, e *errands) {
 		a.confirmed(a.quorumError("unlock", ErrNoQuorum, out.Votes), e)
 	case protocol.Finished:
 		e.done = true
+		a.kept = a.lease != nil && !out.Free
 	}
 }
 

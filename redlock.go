@@ -51,6 +51,7 @@ type group struct {
 	mu       sync.Mutex
 	closed   bool
 	attempts map[*attempt]struct{} // those with anything left to do
+	kept     int                   // leases that may be left on a majority, though closed
 	others   int                   // calls of Inspect and the like under way
 	idle     chan struct{}         // closed when closed and nothing of these is left
 }
@@ -210,8 +211,12 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context, *L
 
 // Close releases every lease, ends every waiting Lock with ErrClosed, and waits
 // until nothing is left to do: no goroutine, timer or request of the Locker
-// remains then. Nodes that do not answer are tried once more and then left
-// alone, so it takes little more than a NodeTimeout. If ctx ends first it
+// remains then. Nodes that fail at once are tried once more after a quarter of a
+// NodeTimeout, and those that do not answer in time are left alone, so it takes
+// little more than two NodeTimeouts.
+//
+// It returns an error wrapping ErrNoQuorum if leases may be left on a majority:
+// nobody can lock their keys before their TTL is over. If ctx ends first it
 // returns ctx's error, and the rest goes on in the background.
 func (l *Locker) Close(ctx context.Context) error {
 	for _, a := range l.group.close() {
@@ -219,7 +224,7 @@ func (l *Locker) Close(ctx context.Context) error {
 	}
 	select {
 	case <-l.group.idle:
-		return nil
+		return l.group.leftBehind()
 	case <-ctx.Done():
 		return fmt.Errorf("redlock: close: %w", endedBy(ctx))
 	}
@@ -401,6 +406,9 @@ func (g *group) remove(a *attempt) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.attempts, a)
+	if g.closed && a.kept {
+		g.kept++
+	}
 	g.settle()
 }
 
@@ -447,6 +455,17 @@ func (g *group) close() []*attempt {
 		left = append(left, a)
 	}
 	return left
+}
+
+// leftBehind is the error of a close that could not free every key.
+func (g *group) leftBehind() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.kept == 0 {
+		return nil
+	}
+	return fmt.Errorf("redlock: close: %w: %d leases are not known to be released by a majority: their keys are free after the TTL at the latest",
+		ErrNoQuorum, g.kept)
 }
 
 // isNil also finds a nil pointer in a Node.

@@ -572,6 +572,89 @@ func TestCloseBeforeAnAttemptBegins(t *testing.T) {
 	})
 }
 
+// failingNode is a memory node whose releases fail until a time.
+type failingNode struct {
+	*memnode.Node
+	until time.Time
+}
+
+func (n *failingNode) Release(ctx context.Context, req redlock.ReleaseRequest) error {
+	if time.Now().Before(n.until) {
+		return errors.New("connection refused")
+	}
+	return n.Node.Release(ctx, req)
+}
+
+// A key that stays locked for a TTL after Close must not be passed over in silence;
+// and it shall not stay locked for the sake of a blip.
+func TestCloseWhereReleasesFail(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails time.Duration
+		left  int
+		takes time.Duration
+	}{
+		{"for a moment", 50 * time.Millisecond, 0, 100 * time.Millisecond},
+		{"for ever", time.Hour, 2, 100 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var nodes []redlock.Node
+				var failing []*failingNode
+				for range 3 {
+					n := &failingNode{Node: memnode.New(memnode.Options{Clock: redlock.GoClock()})}
+					nodes, failing = append(nodes, n), append(failing, n)
+				}
+				l, err := redlock.New(nodes, redlock.Options{Clock: redlock.GoClock(), NodeTimeout: 400 * time.Millisecond})
+				require.NoError(t, err)
+				for _, key := range []string{"a", "b", "unlocked"} {
+					lease, err := l.Lock(t.Context(), key)
+					require.NoError(t, err)
+					if key == "unlocked" {
+						require.NoError(t, lease.Unlock(t.Context()))
+					}
+				}
+				start := time.Now()
+				for _, n := range failing[1:] {
+					n.until = start.Add(c.fails)
+				}
+				for range 2 {
+					err = l.Close(t.Context())
+					if c.left == 0 {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, redlock.ErrNoQuorum)
+						require.ErrorContains(t, err, "2 leases are not known to be released by a majority")
+					}
+				}
+				assert.Equal(t, c.takes, time.Since(start))
+				for _, n := range failing[1:] {
+					state, err := n.Inspect(t.Context(), "a")
+					require.NoError(t, err)
+					assert.Equal(t, c.left > 0, state.Owner != "")
+				}
+			})
+		})
+	}
+}
+
+func TestCloseWithoutAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		l, err := redlock.New([]redlock.Node{w.nodes[0], w.nodes[1], w.nodes[2]}, redlock.Options{Clock: redlock.GoClock()})
+		require.NoError(t, err)
+		lease, err := l.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		for _, n := range w.nodes[1:] {
+			n.freeze(true)
+		}
+		start := time.Now()
+		require.ErrorIs(t, l.Close(t.Context()), redlock.ErrNoQuorum)
+		assert.Equal(t, 250*time.Millisecond, time.Since(start))
+		require.ErrorIs(t, lease.Unlock(t.Context()), redlock.ErrNoQuorum)
+	})
+}
+
 func TestCloseEndsWithItsContext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, redlock.Options{})

@@ -184,6 +184,7 @@ type Output struct {
 	Until   Instant
 	Reason  Reason
 	Failure Failure
+	Free    bool // with Finished: a majority is known to be free of the owner
 	// Votes has each node's last outcome, with Failed, NotProlonged and
 	// NotReleased.
 	Votes []Outcome

@@ -1,5 +1,7 @@
 package protocol
 
+import "time"
+
 // relinquish ends the attempt for its user: an unlock, or a wait given up.
 func (a *Attempt) relinquish(now Instant) {
 	switch a.phase {
@@ -55,7 +57,7 @@ func (a *Attempt) concludeEnd(now Instant) {
 	free, waiting, busy := 0, 0, a.due > 0
 	for i := range a.seats {
 		s := &a.seats[i]
-		if s.retryAt != 0 && (now >= s.retryAt || a.draining) {
+		if s.retryAt != 0 && now >= s.retryAt {
 			a.release(now, i, true)
 		}
 		switch {
@@ -76,7 +78,7 @@ func (a *Attempt) concludeEnd(now Instant) {
 	}
 	if !busy {
 		a.phase = finished
-		a.out = append(a.out, Output{Kind: Finished})
+		a.out = append(a.out, Output{Kind: Finished, Free: free >= a.cfg.Quorum})
 	}
 }
 
@@ -89,22 +91,30 @@ func (a *Attempt) releaseVoted(now Instant, s *seat, v Vote) {
 	s.free()
 }
 
-// releaseFailed plans another try, each after twice the time, or gives up.
+// releaseFailed plans another try, each after twice the time, or gives up. To make an
+// end, only what failed at once and for the first time is tried again.
 func (a *Attempt) releaseFailed(now Instant, s *seat) {
 	if s.retryAt != 0 {
 		return // the deadline passed first, and the try is planned already
 	}
-	next := now.Add(a.cfg.NodeTimeout << s.tries)
+	next, last := now.Add(a.cfg.NodeTimeout<<s.tries), false
+	if a.draining {
+		next, last = now.Add(a.lastPause()), s.tries > 0 || now >= s.deadline(a.cfg)
+	}
 	s.tries = min(s.tries+1, manyTries)
-	if a.draining || next > a.giveUp {
+	if last || next > a.giveUp {
 		s.free()
 		return
 	}
 	s.retryAt = next
 }
 
-// drain makes an end of the retries: each release that is still due is tried
-// once more, at once.
+// lastPause is how long a node that failed is left alone before it is told for the
+// last time: what ails it may be over by then.
+func (a *Attempt) lastPause() time.Duration { return a.cfg.NodeTimeout / 4 }
+
+// drain makes an end of the retries: each release that is still due is tried once
+// more, and soon.
 func (a *Attempt) drain(now Instant) {
 	switch a.phase {
 	case idle, acquiring, confirming, held:
@@ -112,8 +122,12 @@ func (a *Attempt) drain(now Instant) {
 	}
 	a.draining = true
 	for i := range a.seats {
-		if s := &a.seats[i]; a.phase == ending && s.asked() {
+		s := &a.seats[i]
+		if a.phase == ending && s.asked() {
 			s.retryAt = now
+		}
+		if s.retryAt != 0 {
+			s.retryAt = min(s.retryAt, now.Add(a.lastPause()))
 		}
 	}
 }

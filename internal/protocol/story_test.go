@@ -280,6 +280,9 @@ func (s *story) text(o Output) string {
 	case NotReleased:
 		return "not released"
 	case Finished:
+		if !o.Free {
+			return "finished, but not free"
+		}
 		return "finished"
 	}
 	return ""

@@ -74,7 +74,19 @@ func (k *checker) output(at *worldAttempt, out Output) {
 				k.leftBehind(n, at)
 			}
 		}
+		k.require(!out.Free || k.keep(at) <= w.cfg.Nodes-w.cfg.Quorum, "left behind", "attempt %d believes that a majority is free of it", at.owner)
 	}
+}
+
+// keep counts the nodes that hold for an attempt whose release they have not handled.
+func (k *checker) keep(at *worldAttempt) int {
+	keep := 0
+	for _, n := range k.world.nodes {
+		if _, released := n.notes.released[at.owner]; n.stands() && n.owner == at.owner && !n.notes.byRepeat && !released {
+			keep++
+		}
+	}
+	return keep
 }
 
 func (k *checker) won(at *worldAttempt, out Output) {
