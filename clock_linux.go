@@ -21,7 +21,7 @@ var hasBootTime = func() bool {
 	return unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil
 }()
 
-var boot = suspendClock{read: func() time.Duration {
+var boot = suspendClock{time: goTime, read: func() time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // it answered at start, so it answers now
 	return time.Duration(ts.Nano())
@@ -33,6 +33,7 @@ var boot = suspendClock{read: func() time.Duration {
 // clock, which a suspend moves too, has moved against the monotonic one, and
 // every so often in any case.
 type suspendClock struct {
+	time   func() (monotonic, wall time.Duration)
 	read   func() time.Duration // CLOCK_BOOTTIME
 	latest atomic.Pointer[bootReading]
 }
@@ -49,17 +50,49 @@ const (
 	clockJitter = time.Millisecond
 	// How long a reading serves while nothing points to a suspend.
 	readingAge = 20 * time.Millisecond
+	// How often the clocks are looked at, if the thread stands still in between.
+	mostLooks = 4
 )
 
 func (c *suspendClock) now(monotonic, wall time.Duration) time.Duration {
 	r := c.latest.Load()
 	if r == nil || monotonic-r.at > readingAge || (wall-monotonic-r.wall).Abs() > clockJitter {
-		next := &bootReading{ahead: c.read() - monotonic, wall: wall - monotonic, at: monotonic}
+		r = c.keep(c.look())
+	}
+	return monotonic + r.ahead
+}
+
+// look looks at the clocks. The thread may stand still meanwhile, so the monotonic one
+// is read on both sides, and all of it again if too long lay between them. How far
+// CLOCK_BOOTTIME is ahead is reckoned from the later side: that may be too little for a
+// moment, but never too much, which would hide the next suspend.
+func (c *suspendClock) look() *bootReading {
+	r := &bootReading{}
+	for i := range mostLooks {
+		before, wall := c.time()
+		boot := c.read()
+		after, _ := c.time()
+		if ahead := boot - after; i == 0 || ahead > r.ahead {
+			r.ahead = ahead
+		}
+		r.wall, r.at = wall-before, before
+		if after-before <= clockJitter {
+			break
+		}
+	}
+	return r
+}
+
+// keep makes a reading the latest. Others may have looked meanwhile, and seen a suspend
+// that this one did not. So what is ahead never gets less: Now would go back.
+func (c *suspendClock) keep(next *bootReading) *bootReading {
+	for {
+		r := c.latest.Load()
 		if r != nil && next.ahead-r.ahead < clockJitter {
 			next.ahead = r.ahead // no suspend: what differs is when we looked
 		}
-		c.latest.Store(next)
-		r = next
+		if c.latest.CompareAndSwap(r, next) {
+			return next
+		}
 	}
-	return monotonic + r.ahead
 }
