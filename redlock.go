@@ -211,9 +211,9 @@ func (l *Locker) Do(ctx context.Context, key string, fn func(context.Context, *L
 
 // Close releases every lease, ends every waiting Lock with ErrClosed, and waits
 // until nothing is left to do: no goroutine, timer or request of the Locker
-// remains then. Nodes that fail at once are tried once more after a quarter of a
-// NodeTimeout, and those that do not answer in time are left alone, so it takes
-// little more than two NodeTimeouts.
+// remains then. Nodes that fail are tried once more, after a quarter of a NodeTimeout
+// at least, and those that do not answer in time are left alone, so it takes little
+// more than two NodeTimeouts.
 //
 // It returns an error wrapping ErrNoQuorum if leases may be left on a majority:
 // nobody can lock their keys before their TTL is over. If ctx ends first it

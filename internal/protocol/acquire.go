@@ -33,13 +33,15 @@ func (a *Attempt) acquireVoted(now Instant, node int, in *Input) {
 	current := s.answer(in)
 	if a.phase == ending {
 		// A late grant. If a release is under way it is enough: it is final on
-		// the node, whatever the order. Else it has to be sent again.
+		// the node, whatever the order. So is the last one, if that is planned. Else
+		// it has to be sent again.
 		if in.Vote.Outcome == Unknown && current && a.patient && !a.cfg.without(ReleaseUnknown) {
 			s.retryAt = now // it was not told before it had answered
 		}
 		if in.Vote.Outcome == Granted || in.Vote.Outcome == Barred {
 			s.doubt = true
-			if s.op != Release || !s.waiting() {
+			underWay := s.op == Release && s.waiting()
+			if !underWay && !(a.draining && s.retryAt != 0) {
 				s.retryAt = now
 			}
 		}

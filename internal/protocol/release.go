@@ -1,7 +1,5 @@
 package protocol
 
-import "time"
-
 // relinquish ends the attempt for its user: an unlock, or a wait given up.
 func (a *Attempt) relinquish(now Instant) {
 	switch a.phase {
@@ -99,7 +97,7 @@ func (a *Attempt) releaseFailed(now Instant, s *seat) {
 	}
 	next, last := now.Add(a.cfg.NodeTimeout<<s.tries), false
 	if a.draining {
-		next, last = now.Add(a.lastPause()), s.tries > 0 || now >= s.deadline(a.cfg)
+		next, last = a.lastTry(now, s), s.tries > 0 || now >= s.deadline(a.cfg)
 	}
 	s.tries = min(s.tries+1, manyTries)
 	if last || next > a.giveUp {
@@ -109,9 +107,11 @@ func (a *Attempt) releaseFailed(now Instant, s *seat) {
 	s.retryAt = next
 }
 
-// lastPause is how long a node that failed is left alone before it is told for the
-// last time: what ails it may be over by then.
-func (a *Attempt) lastPause() time.Duration { return a.cfg.NodeTimeout / 4 }
+// lastTry is when a node that failed is told for the last time: long enough after the
+// time before that what ails it may be over.
+func (a *Attempt) lastTry(now Instant, s *seat) Instant {
+	return max(now, s.sent.Add(a.cfg.NodeTimeout/4))
+}
 
 // drain makes an end of the retries: each release that is still due is tried once
 // more, and soon.
@@ -127,7 +127,7 @@ func (a *Attempt) drain(now Instant) {
 			s.retryAt = now
 		}
 		if s.retryAt != 0 {
-			s.retryAt = min(s.retryAt, now.Add(a.lastPause()))
+			s.retryAt = min(s.retryAt, a.lastTry(now, s))
 		}
 	}
 }
