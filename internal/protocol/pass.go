@@ -9,6 +9,10 @@ const (
 	// turnTrips is how many times as long as it took to win a turn lasts at least:
 	// then what it takes to win the next is small beside it.
 	turnTrips = 32
+
+	// maxSpare bounds how far one lease can take tokens ahead of the clocks that hints
+	// are taken from. Where counters are lost, tokens grow by those.
+	maxSpare = 4096
 )
 
 // pass gives the lease to the next user in the same process, without asking any

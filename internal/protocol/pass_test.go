@@ -210,6 +210,14 @@ func TestALeaseWithTokensToSpareIsNotWonBeforeTheyAreStored(t *testing.T) {
 	assert.Equal(t, 3, confirmed)
 }
 
+// Counters that are lost come back from clocks, which nobody may outrun by much.
+func TestTokensToSpareAreBounded(t *testing.T) {
+	tell(t, 1, `
+		0s   start 7 9000000 -> acquire 0 from 7
+		1ms  0 granted 7     -> confirm 0 7 to 4103
+	`)
+}
+
 func TestAProcessPausesOnlyAfterItPassedALeaseOn(t *testing.T) {
 	cfg := passConfig()
 	cfg.RetryMax = 250 * time.Millisecond
