@@ -614,6 +614,7 @@ func TestCloseWhereReleasesFail(t *testing.T) {
 						require.NoError(t, lease.Unlock(t.Context()))
 					}
 				}
+				synctest.Wait()
 				start := time.Now()
 				for _, n := range failing[1:] {
 					n.until = start.Add(c.fails)
