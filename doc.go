@@ -62,8 +62,8 @@
 // For tokens, where a node lost its counters: clients' wall clocks are within
 // MaxTTL of each other, and counters do not outrun them. Hints taken from them, in
 // microseconds, put new tokens above lost ones, so the processes together take
-// fewer than a million tokens a second of a key's counter: the bound on
-// Options.LocalHandoffs, which reserves tokens, sees to that. The same covers
+// fewer than a million tokens a second of a key's counter: local hand-offs, which
+// reserve tokens, are left out where a counter is ahead already. The same covers
 // counters of keys that were idle for longer than a node keeps them (days).
 // Durable nodes need no such assumption.
 //

@@ -352,7 +352,8 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 	case <-ctx.Done():
 		return nil, w.gaveUp(ctx)
 	}
-	start := protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: w.waiter.Hint(g.clock.Wall().UnixMicro())}
+	wall := g.clock.Wall().UnixMicro()
+	start := protocol.Input{Kind: protocol.Start, TTL: l.opts.TTL, Hint: w.waiter.Hint(wall)}
 	var err error
 	if ln != nil {
 		start.Queue, err = w.begin()
@@ -360,7 +361,7 @@ func (l *Locker) begin(ctx context.Context, w *waiting, ln *line) (*attempt, err
 			a.round.place, a.waited = w.place, true
 		}
 		if l.opts.LocalHandoffs > 0 && g.lines.isShared(ln) {
-			start.Spare = uint64(l.opts.LocalHandoffs)
+			start.Spare = w.waiter.Spare(wall, uint64(l.opts.LocalHandoffs))
 		}
 	}
 	if err == nil && !g.add(a) {

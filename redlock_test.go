@@ -652,7 +652,7 @@ func TestCloseWithoutAnswers(t *testing.T) {
 		start := time.Now()
 		require.ErrorIs(t, l.Close(t.Context()), redlock.ErrNoQuorum)
 		assert.Equal(t, 250*time.Millisecond, time.Since(start))
-		require.ErrorIs(t, lease.Unlock(t.Context()), redlock.ErrNoQuorum)
+		require.ErrorIs(t, lease.Unlock(t.Context()), redlock.ErrClosed)
 	})
 }
 

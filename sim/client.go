@@ -155,7 +155,7 @@ func (w *world) begin(c *client) {
 	w.noteAttempt(a, "asks the nodes")
 	waiter, queue := w.takePlace(c)
 	a.waiter = waiter
-	w.step(a, protocol.Input{Kind: protocol.Start, TTL: w.cfg.TTL, Hint: c.waiter.Hint(wall), Queue: queue, Spare: w.wants(c)})
+	w.step(a, protocol.Input{Kind: protocol.Start, TTL: w.cfg.TTL, Hint: c.waiter.Hint(wall), Queue: queue, Spare: c.waiter.Spare(wall, w.wants(c))})
 	w.signal(c.id, "starts")
 }
 

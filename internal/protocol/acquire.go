@@ -56,6 +56,9 @@ func (a *Attempt) acquireVoted(now Instant, node int, in *Input) {
 	switch in.Vote.Outcome {
 	case Granted:
 		s.grant(a.cfg, in.Vote.Fence)
+		if a.phase == acquiring && s.fence > a.hint+a.cfg.ahead() {
+			a.spare = 0
+		}
 		a.grantedWhileConfirming(now, node)
 	case Refused:
 		s.lapse()

@@ -56,6 +56,11 @@ func (c *Config) Margin(ttl time.Duration) time.Duration {
 	return drift + clockGrain
 }
 
+// ahead is how far a counter may be ahead of a client's clock, in microseconds, for its
+// leases to take tokens to spare, which would take it further. If a node loses its
+// counters, it votes after MaxTTL, and the clocks have to be ahead of them then.
+func (c *Config) ahead() uint64 { return uint64((c.MaxTTL / 4).Microseconds()) }
+
 // renewEvery is the period of renewals, a third of the TTL: two of them may
 // fail and the third still comes in time.
 func renewEvery(ttl time.Duration) time.Duration { return max(1, ttl/3) }

@@ -232,3 +232,17 @@ func TestAProcessPausesOnlyAfterItPassedALeaseOn(t *testing.T) {
 	cfg.Queues = 2
 	assert.Zero(t, p.Pause(after(time.Second)), "waiters are called")
 }
+
+// Where a counter is far ahead of the clock, leases do not take it further.
+func TestNoTokensToSpareAheadOfTheClock(t *testing.T) {
+	cfg := passConfig()
+	ahead := uint64(2_500_000) // a quarter of MaxTTL, and the hint is 1
+	for fence, kind := range map[uint64]OutputKind{1 + ahead: Passed, 2 + ahead: NotPassed} {
+		p := newPassing(t, cfg, fence, fence, fence)
+		assert.Equal(t, kind, p.pass().Kind)
+	}
+	w := Waiter{Config: cfg}
+	w.Next(storyStart, Failure{Reason: Contended, Counter: 7 + ahead}, 0)
+	assert.EqualValues(t, 5, w.Spare(7, 5))
+	assert.Zero(t, w.Spare(6, 5))
+}

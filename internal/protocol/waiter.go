@@ -45,6 +45,15 @@ func (w *Waiter) Hint(wallMicros int64) uint64 {
 	return min(max(w.counter+1, uint64(max(0, wallMicros))), MaxToken)
 }
 
+// Spare is how many tokens to spare the next attempt shall ask for, of those wanted; see
+// Config.ahead.
+func (w *Waiter) Spare(wallMicros int64, want uint64) uint64 {
+	if w.counter > uint64(max(0, wallMicros))+w.Config.ahead() {
+		return 0
+	}
+	return want
+}
+
 // Next says how long to wait until the next attempt, or that there shall be
 // none. random is a uniform random number.
 //
