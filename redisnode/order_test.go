@@ -183,7 +183,7 @@ func TestAReplicaIsLeft(t *testing.T) {
 	together(t, n, first)
 	require.NoError(t, first.Err)
 	host, port, _ := strings.Cut(promoted.Addr(), ":")
-	require.NoError(t, client(t, &redis.Options{Addr: old.Addr()}).SlaveOf(t.Context(), host, port).Err())
+	require.NoError(t, client(t, &redis.Options{Addr: old.Addr()}).ReplicaOf(t.Context(), host, port).Err())
 	addr.Store(promoted.Addr())
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		call := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: 1}

@@ -49,7 +49,7 @@ func TestTheStreamFollowsTheSentinels(t *testing.T) {
 	next := testserver.StartRedis(t)
 	host, port, err := net.SplitHostPort(old.Addr())
 	require.NoError(t, err)
-	require.NoError(t, client(t, &redis.Options{Addr: next.Addr()}).SlaveOf(t.Context(), host, port).Err())
+	require.NoError(t, client(t, &redis.Options{Addr: next.Addr()}).ReplicaOf(t.Context(), host, port).Err())
 	watcher := startSentinel(t, old.Addr())
 	sentinel := redis.NewSentinelClient(&redis.Options{Addr: watcher})
 	t.Cleanup(func() { _ = sentinel.Close() })
