@@ -217,9 +217,7 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 		}
 		lines.turns.Put(t)
 		if lease == nil {
-			if ln.outage != 0 {
-				ln.outage = max(ln.outage, joined) // nobody's wait began before it came
-			}
+			ln.outage = protocol.OutageSince(ln.outage, joined)
 			return ln, nil, nil
 		}
 		switch lease.attempt.handOver(lease, ctx, called) {
@@ -229,6 +227,44 @@ func (l *Locker) standInLine(ctx context.Context, key string, called time.Durati
 			return ln, nil, nil
 		}
 	}
+}
+
+// handing is what came of handing over a lease that was passed on.
+type handing uint8
+
+const (
+	handedOver handing = iota
+	tooLate            // it has too little validity left, and the caller is at the head of the line
+	overBefore         // it had ended, and another caller is or will be at the head
+)
+
+// handOver hands over a lease that was passed on, unless it comes too late. Who
+// finds that out has been first in the line, and stays so.
+func (a *attempt) handOver(lease *Lease, ctx context.Context, called time.Duration) handing {
+	now := a.group.now()
+	a.mu.Lock()
+	if lease.ended == nil {
+		a.caller, lease.caller, lease.handed = ctx, ctx, time.Duration(now)
+	}
+	var e errands
+	a.stepLocked(now, protocol.Input{Kind: protocol.Take}, &e)
+	came := handedOver
+	switch {
+	case e.left != nil:
+		came = tooLate
+		a.group.lines.stay(e.left, e.from)
+		e.left = nil
+	case lease.ended != nil:
+		came = overBefore
+	default:
+		a.taken = true
+	}
+	a.mu.Unlock()
+	a.run(&e)
+	if came == handedOver {
+		a.acquired(lease, called)
+	}
+	return came
 }
 
 // stepOut takes a caller out of a line who does not want to wait any longer, and

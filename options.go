@@ -24,12 +24,8 @@ const (
 	DefaultLocalHandoffs = 256
 )
 
-const (
-	// maxMaxTTL keeps durations far from overflow.
-	maxMaxTTL = 365 * 24 * time.Hour
-
-	maxLocalHandoffs = 4096
-)
+// maxMaxTTL keeps durations far from overflow.
+const maxMaxTTL = 365 * 24 * time.Hour
 
 // Options configures a Locker. The zero value works; every zero field has the
 // default given. All clients of the same nodes must agree on MaxTTL, and should
@@ -230,8 +226,8 @@ func (o *Options) checkNumbers() error {
 	if o.Attempts < 0 || o.Quorum < 0 {
 		return fmt.Errorf("redlock: Attempts is %d and Quorum %d: they must not be negative; zero gives the default", o.Attempts, o.Quorum)
 	}
-	if o.LocalHandoffs > maxLocalHandoffs {
-		return fmt.Errorf("redlock: LocalHandoffs is %d: use at most %d; a lock reserves so many tokens, and they must not outrun the clock", o.LocalHandoffs, maxLocalHandoffs)
+	if o.LocalHandoffs > protocol.MaxSpare {
+		return fmt.Errorf("redlock: LocalHandoffs is %d: use at most %d; a lock reserves so many tokens, and they must not outrun the clock", o.LocalHandoffs, protocol.MaxSpare)
 	}
 	if !(o.DriftFactor >= 0 && o.DriftFactor < 1) { // NaN is neither
 		return fmt.Errorf("redlock: DriftFactor is %v: it must be at least 0 and below 1; 0 gives the default", o.DriftFactor)

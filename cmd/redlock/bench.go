@@ -47,7 +47,8 @@ wait for each other. It costs the nodes what such a load costs: on servers that
 others need, begin with one worker.
 
 It cleans up after itself, also when it is interrupted, and looks whether it did.
-What stays is a counter for each key, which the nodes drop by themselves.
+What stays is the counters of fences: Redis servers keep them, and the others drop
+them after days.
 
 ` + settingsHint + `
 Exit status:

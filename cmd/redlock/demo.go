@@ -50,7 +50,8 @@ demo while it runs; NO_COLOR and TERM=dumb are respected.
 
 With --node it runs on your servers, in the same way but that it kills none of
 them. It locks a random key that begins with "redlock-demo:" and unlocks it; what
-stays is the key's counter, which the servers drop by themselves.
+stays is the key's counter of fences: Redis servers keep it, and the others drop it
+after days.
 
 Exit status:
   0    every check held

@@ -13,7 +13,7 @@ func (a *Attempt) start(now Instant, in *Input) {
 	}
 	a.phase = acquiring
 	a.started, a.ttl, a.hint = now, in.TTL, min(in.Hint, MaxToken)
-	a.spare, a.queue = min(in.Spare, maxSpare), in.Queue
+	a.spare, a.queue = min(in.Spare, MaxSpare), in.Queue
 	if a.cfg.MaxHold > 0 {
 		a.holdEnd = now.Add(a.cfg.MaxHold)
 	}

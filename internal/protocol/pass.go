@@ -10,9 +10,9 @@ const (
 	// then what it takes to win the next is small beside it.
 	turnTrips = 32
 
-	// maxSpare bounds how far one lease can take tokens ahead of the clocks that hints
+	// MaxSpare bounds how far one lease can take tokens ahead of the clocks that hints
 	// are taken from. Where counters are lost, tokens grow by those.
-	maxSpare = 4096
+	MaxSpare = 4096
 )
 
 // pass gives the lease to the next user in the same process, without asking any

@@ -162,6 +162,15 @@ func (w *Waiter) Outage() Instant {
 	return w.since
 }
 
+// OutageSince is since when an outage counts for a waiter who joined others that have
+// found no quorum since an instant, zero for none: nobody's wait began before it came.
+func OutageSince(since, joined Instant) Instant {
+	if since == 0 {
+		return 0
+	}
+	return max(since, joined)
+}
+
 // TakeOver is told before the first attempt since when others, whom the waiter
 // waited for, have found no quorum. If it finds none either, that is one outage,
 // and not told to so many waiters one after another.

@@ -300,3 +300,9 @@ func TestHoldIsShortUnlessOrderIsStrict(t *testing.T) {
 	w.Config.Strict = true
 	assert.Greater(t, w.Config.Hold(), 2*w.Config.Poll(), "the waiter asks by itself before")
 }
+
+func TestAnOutageCountsFromJoining(t *testing.T) {
+	require.Zero(t, OutageSince(0, 7))
+	require.EqualValues(t, 9, OutageSince(9, 7))
+	require.EqualValues(t, 7, OutageSince(5, 7))
+}
