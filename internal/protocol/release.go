@@ -43,7 +43,7 @@ func (a *Attempt) end(now Instant) {
 // acquire: then the grant, if there is one, is as that left it.
 func (a *Attempt) release(now Instant, node int, wake bool) {
 	req := Request{Op: Release, Wake: wake}
-	if a.seats[node].op == Acquire {
+	if int(a.seats[node].id) <= a.cfg.Nodes { // start sent it, and nothing was sent since
 		req.Hint = a.hint
 	}
 	a.send(now, node, req)

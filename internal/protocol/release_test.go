@@ -3,6 +3,8 @@ package protocol
 import (
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 const heldByThree = `
@@ -494,4 +496,31 @@ func TestLateGrantIsNotFree(t *testing.T) {
 		5ms   0 granted            ->
 		6ms   2 granted            -> released
 	`)
+}
+
+// A node may take a release that tells a hint for that of the only acquire it was
+// asked.
+func TestOnlyTheReleaseOfAFirstAcquireTellsAHint(t *testing.T) {
+	s := tell(t, 3, `
+		0s     start 5           -> acquire 0,1,2 from 5
+		1ms    0-2 granted 5     -> won 5 until 1.186s
+		2ms    take              ->
+		10ms   prolong 3s        -> extend 0,1,2 of 5 for 3s
+		11ms   0 unknown         ->
+		12ms   1 refused         -> acquire 1 from 6 for 3s
+		13ms   1 granted 6       ->
+		14ms   2 granted         -> valid until 2.978s; prolonged
+		15ms   unlock            -> release 0,1,2
+	`)
+	for node := range 3 {
+		require.Zero(t, s.latest[node].Hint, "node %d", node)
+	}
+	s = tell(t, 3, `
+		0s     start 5           -> acquire 0,1,2 from 5
+		1ms    0-2 granted 5     -> won 5 until 1.186s
+		15ms   unlock            -> release 0,1,2
+	`)
+	for node := range 3 {
+		require.EqualValues(t, 5, s.latest[node].Hint, "node %d", node)
+	}
 }
