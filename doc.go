@@ -28,7 +28,8 @@
 //
 // Availability: a lock is taken, renewed and released while a majority of nodes
 // answers, at the speed of the majority: a slow or dead minority delays nothing.
-// A renewal heals: nodes that were away when the lock was taken take part later.
+// A lease heals: nodes that were away when the lock was taken take part later, and
+// soon if the lease could not stand the loss of another.
 //
 // Nothing is left behind: an attempt that fails, is cancelled or is too slow
 // gives back what nodes granted, those included whose answer was lost. A release

@@ -80,8 +80,8 @@ type Options struct {
 	Quorum int
 
 	// NoRenew switches renewal off: a lease ends after its validity unless
-	// Lease.Extend is called. By default it is renewed every TTL/3 until it is
-	// released or lost.
+	// Lease.Extend is called, and asks no node meanwhile. By default it is renewed
+	// every TTL/3 until it is released or lost.
 	NoRenew bool
 
 	// Attempts is how many attempts of the Locker may be asking the nodes at the

@@ -177,6 +177,25 @@ func TestRenewalHealsALease(t *testing.T) {
 	})
 }
 
+// A lease that was won with a node away does not wait for its first renewal to have
+// one to spare.
+func TestALeaseWithNoGrantToSpareHealsSoon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 3, redlock.Options{})
+		w.nodes[2].freeze(true)
+		lease, err := w.locker.Lock(t.Context(), "k")
+		require.NoError(t, err)
+		w.nodes[2].freeze(false)
+		time.Sleep(time.Second)
+		require.Equal(t, lease.Owner(), w.nodes[2].holder(t, "k"))
+		require.Equal(t, 2, w.nodes[2].count("acquire"))
+		w.nodes[0].Restart()
+		time.Sleep(time.Minute)
+		require.NoError(t, lease.Err())
+		require.NoError(t, lease.Unlock(t.Context()))
+	})
+}
+
 func TestMaxHoldEndsALease(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 3, redlock.Options{MaxHold: time.Minute, MaxTTL: time.Hour})

@@ -229,6 +229,11 @@ func (a *Attempt) arm() {
 		if a.renewing() {
 			consider(a.nextRenew)
 		}
+		if a.bare() {
+			for i := range a.seats {
+				consider(a.healAt(i))
+			}
+		}
 	}
 	if at != a.timer || a.fired && at != 0 {
 		a.timer = at

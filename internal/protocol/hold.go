@@ -56,6 +56,7 @@ func (a *Attempt) concludeHold(now Instant) {
 	}
 	a.concludeProlong()
 	a.concludeRenewal(now)
+	a.concludeHealing(now)
 }
 
 // concludeRenewal goes back to the absolute schedule once a renewal has reached
@@ -87,6 +88,45 @@ func (a *Attempt) concludeRenewal(now Instant) {
 // make the lease longer: the schedule stands until the lease is passed on.
 func (a *Attempt) renewing() bool {
 	return a.nextRenew != 0 && a.extendGoal == 0 && (a.holdEnd == 0 || a.until < a.holdEnd)
+}
+
+// concludeHealing asks the nodes without a grant whose time has come, which is not
+// before the timer.
+func (a *Attempt) concludeHealing(now Instant) {
+	if now < a.timer || !a.bare() {
+		return
+	}
+	for i := range a.seats {
+		if at := a.healAt(i); at != 0 && now >= at {
+			a.ask(now, i, a.ttl)
+		}
+	}
+}
+
+// bare says that no grant is to spare, nor any in sight: any that goes takes the lease
+// with it. While answers are waited for that may change that, or an extension of the
+// user's has asked all nodes, it is too early to say.
+func (a *Attempt) bare() bool {
+	hoped := 0
+	for i := range a.seats {
+		if a.seats[i].granted || a.seats[i].waiting() {
+			hoped++
+		}
+	}
+	return hoped <= a.cfg.Quorum && a.extendGoal == 0
+}
+
+// healAt is when a bare lease asks a node without a grant for one before the first
+// renewal; zero for never. That is early in the period, and then each time after twice
+// as long: a node that others had a moment ago is soon free, and one that stays away
+// costs four requests. MaxHold is no reason not to ask: it makes nothing longer.
+func (a *Attempt) healAt(node int) Instant {
+	s, period := &a.seats[node], renewEvery(a.ttl)
+	since := max(period/16, 2*s.sent.Sub(a.started))
+	if s.granted || a.nextRenew == 0 || since >= period {
+		return 0
+	}
+	return a.started.Add(since)
 }
 
 // goal is the validity that a quorum of yes to a TTL from now would give.

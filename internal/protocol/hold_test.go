@@ -183,14 +183,16 @@ func TestAGrantThatIsGone(t *testing.T) {
 	})
 }
 
-// A node that missed the first round makes the lease stand one more failure, if
-// it is asked again.
+// A node that was away for long makes the lease stand one more failure, if it is
+// asked again.
 func TestRenewalHeals(t *testing.T) {
 	tell(t, 3, `
 		0s     start             -> acquire 0,1,2
 		1ms    0,1 granted 7     -> won 7 until 1.186s
 		2ms    take              ->
-		3ms    2 refused 100ms   ->
+		100ms  tick              -> acquire 2 from 8
+		200ms  tick              -> acquire 2 from 8
+		300ms  tick              ->
 		400ms  tick              -> extend 0,1 of 7; acquire 2 from 8
 		401ms  2 granted 8       ->
 		402ms  0 granted         -> valid until 1.586s

@@ -140,10 +140,9 @@ func TestHealingTeachesTheToken(t *testing.T) {
 		1ms    0,1 granted 7       -> won 7 until 1.186s
 		1ms    take                ->
 		2ms    2 refused 50ms      ->
-		400ms  tick                -> extend 0,1 of 7; acquire 2 from 8
-		401ms  2 granted 8         ->
-		402ms  0,1 granted         -> valid until 1.586s
-		800ms  tick                -> extend 0,1 of 7; extend 2 of 8
+		25ms   tick                -> acquire 2 from 8
+		26ms   2 granted 8         ->
+		400ms  tick                -> extend 0,1 of 7; extend 2 of 8
 	`)
 }
 
