@@ -203,6 +203,13 @@ func (c *check) sameFence(key string, fence uint64, v redlock.Vote) {
 }
 
 var concurrentCases = []testCase{
+	{name: "one_after_the_other", run: func(c *check) {
+		for range 10 {
+			if problem := playRound([]redlock.Node{c.node, c.node, c.node, c.node}); problem != "" {
+				c.violated("%s", problem)
+			}
+		}
+	}},
 	{name: "own_keys", run: func(c *check) {
 		c.inGoroutines(8, func(ctx context.Context) string { return cycle(ctx, c.node, c.newKey(), 10) })
 	}},

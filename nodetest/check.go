@@ -59,8 +59,10 @@ func (c *check) newKey() string {
 	return name[max(0, len(name)-redlock.MaxKeyLength/2):] + "/" + rand.Text()
 }
 
+const ownerLength = 32
+
 func newOwner() string {
-	var b [16]byte
+	var b [ownerLength / 2]byte
 	_, _ = rand.Read(b[:]) // it never fails
 	return hex.EncodeToString(b[:])
 }

@@ -8,7 +8,8 @@
 //	}
 //
 // Each rule of the contract has a subtest, and each failure quotes the rule that
-// was broken.
+// was broken. Linearizable looks at all of them together, with several clients of a
+// server, and on connections that break.
 package nodetest
 
 import (

@@ -138,8 +138,9 @@ func (s *stream) tell(to *link, w waiting, a answer, err error) {
 
 // again has a call made once more, in the manner that it has now: it did nothing, or
 // was granted natively and has no fence yet. It comes behind what was submitted
-// meanwhile, so an acquire whose owner was released since is not made: nothing of
-// that owner is left, and nothing may come after its release.
+// meanwhile, so an acquire whose owner was released since is not made: nothing may come
+// after its release. If it did nothing, that is a refusal. If it was granted, its owner
+// has the key until the release is handled, and a no would deny that.
 func (s *stream) again(to *link, w waiting, b *received) {
 	s.mu.Lock()
 	over := to.sealed && w.call.Op == redlock.OpAcquire && s.isReleased(w.call, s.next+b.answered)
@@ -147,7 +148,10 @@ func (s *stream) again(to *link, w waiting, b *received) {
 		s.queue = append(s.queue, w)
 	}
 	s.mu.Unlock()
-	if over {
+	switch {
+	case over && w.how == toSettle:
+		s.tell(to, w, answer{}, errReleased)
+	case over:
 		s.tell(to, w, answer{clock: s.shown, before: w.sent - s.since, server: server{uptime: -1}}, nil)
 	}
 }

@@ -223,4 +223,6 @@ func streamable(client redis.UniversalClient) (*redis.Client, bool) {
 var (
 	errClosed = errors.New("the node is closed")
 	errBroken = errors.New("the connection broke")
+
+	errReleased = errors.New("the owner was released before its fence was known")
 )

@@ -1,0 +1,39 @@
+package zknode_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/quorumlock/redlock"
+	"github.com/quorumlock/redlock/internal/testserver"
+	"github.com/quorumlock/redlock/nodetest"
+	"github.com/quorumlock/redlock/zknode"
+)
+
+// Several clients of a server, whose connections are sound or break at any time.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	s := testserver.StartZooKeeper(t, testserver.ZooKeeperOptions{MaxSession: longSession})
+	for name, oneIn := range map[string]int{"sound": 0, "unsound": 150} {
+		t.Run(name, func(t *testing.T) {
+			var faults testserver.Unsound
+			faults.Break(oneIn)
+			var clients []redlock.Node
+			for range 4 {
+				clients = append(clients, node(t, s.Addr(), session(longSession), func(o *zknode.Options) {
+					o.Root = "/" + name
+					o.Dialer = func(network, addr string, timeout time.Duration) (net.Conn, error) {
+						conn, err := net.DialTimeout(network, addr, timeout)
+						if err != nil {
+							return nil, err
+						}
+						return faults.Conn(conn), nil
+					}
+				}))
+			}
+			nodetest.Linearizable(t, clients, 60)
+			faults.Break(0)
+		})
+	}
+}
