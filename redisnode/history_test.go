@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
 
 	"github.com/quorumlock/redlock"
 	"github.com/quorumlock/redlock/internal/testserver"
@@ -15,11 +16,24 @@ import (
 
 // Several clients of a server, whose connections are sound or break at any time.
 func TestHistories(t *testing.T) {
-	for name, oneIn := range map[string]int{"sound": 0, "unsound": 150} {
+	for name, tc := range map[string]struct {
+		oneIn  int
+		opts   redisnode.Options
+		denied string
+	}{
+		"sound":                  {},
+		"unsound":                {oneIn: 150},
+		"proxied":                {oneIn: 150, opts: redisnode.Options{Proxied: true}},
+		"not to be sealed":       {oneIn: 150, denied: "-client|kill"},
+		"without plain commands": {oneIn: 150, denied: "-restore"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := testserver.StartRedis(t)
+			if tc.denied != "" {
+				require.NoError(t, client(t, &redis.Options{Addr: s.Addr()}).Do(t.Context(), "ACL", "SETUSER", "default", tc.denied).Err())
+			}
 			var faults testserver.Unsound
-			faults.Break(oneIn)
+			faults.Break(tc.oneIn)
 			var clients []redlock.Node
 			for range 4 {
 				c := client(t, &redis.Options{MaxRetries: -1, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -29,11 +43,12 @@ func TestHistories(t *testing.T) {
 					}
 					return faults.Conn(conn), nil
 				}})
-				n := redisnode.New(c, redisnode.Options{Durable: true})
+				tc.opts.Durable = true
+				n := redisnode.New(c, tc.opts)
 				t.Cleanup(func() { _ = n.Close() })
 				clients = append(clients, n)
 			}
-			nodetest.Linearizable(t, clients, 200)
+			nodetest.Linearizable(t, clients, 100)
 		})
 	}
 }
