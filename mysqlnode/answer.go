@@ -67,10 +67,13 @@ func (a answer) holder() string {
 	case !a.held:
 		return ""
 	case !a.known():
-		return fmt.Sprintf("connection %d", a.used)
+		return connectionName(a.used)
 	}
 	return a.owner
 }
+
+// connectionName stands for an owner who has the lock on that connection.
+func connectionName(number int64) string { return fmt.Sprintf("connection %d", number) }
 
 func (a answer) vote() redlock.Vote {
 	vote := redlock.Vote{

@@ -215,13 +215,15 @@ func (n *Node) sessionRelease(ctx context.Context, req redlock.ReleaseRequest) e
 
 // evict sees to it that no session has the lock for the owner, where none of ours
 // does, or not certainly: it may be one whose connection broke, an acquire that
-// was given up, or that of another process. It leaves a tombstone on the server.
+// was given up, or that of another process. Where it is not known who has the lock,
+// the connection stands for its owner, as Inspect tells. It leaves a tombstone on the
+// server.
 func (n *Node) evict(ctx context.Context, g *grant) error {
 	a, err := n.ask(ctx, n.buryText(g.id.key, g.id.owner))
 	if err != nil {
 		return err
 	}
-	itsOwn := a.used == a.writer && a.owner == g.id.owner
+	itsOwn := a.used == a.writer && a.owner == g.id.owner || g.id.owner == connectionName(a.used)
 	ours := a.used == g.number && a.life == g.life
 	if a.used == 0 || !itsOwn && !ours {
 		return nil
