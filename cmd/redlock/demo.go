@@ -140,7 +140,7 @@ func (f *demoFlags) tell(out io.Writer, s demo.Summary, color bool) error {
 // terminalOf describes the terminal that out is, and reports whether it is one
 // that can be drawn on.
 func terminalOf(out io.Writer) (t demo.Terminal, live bool) {
-	file, ok := out.(*os.File)
+	file, ok := direct(out).(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return t, false
 	}

@@ -22,11 +22,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	out := &standardOutput{to: stdout}
+	root.SetOut(out)
 	root.SetErr(stderr)
 	addCompletion(root)
 	cmd, err := root.ExecuteC()
-	return report(stderr, cmd, err)
+	return report(stderr, cmd, out.join(err))
 }
 
 func newRootCommand() *cobra.Command {

@@ -212,7 +212,7 @@ func child(cmd *cobra.Command, path string, argv []string, lease *redlock.Lease)
 			"REDLOCK_TOKEN="+strconv.FormatUint(lease.Token(), 10),
 			"REDLOCK_OWNER="+lease.Owner()),
 		Stdin:  cmd.InOrStdin(),
-		Stdout: cmd.OutOrStdout(),
+		Stdout: direct(cmd.OutOrStdout()),
 		Stderr: cmd.ErrOrStderr(),
 	}
 }

@@ -481,7 +481,8 @@ func TestFailedWritesAreErrors(t *testing.T) {
 	}
 	defer full.Close()
 	memory(t, "a")
-	for _, line := range []string{"inspect k", "inspect k --json", "nodes", "nodes --json", "version", "--version", "sim list", "chaos list"} {
+	for _, line := range []string{"inspect k", "inspect k --json", "nodes", "nodes --json", "version", "--version", "help", "sim list", "chaos list",
+		"sim run baseline", "sim swarm --seeds 2", "sim replay --seed 1", "sim advise"} {
 		var errs strings.Builder
 		status := run(strings.Fields(line), strings.NewReader(""), full, &errs)
 		assert.Equal(t, exitInternal, status, line)
