@@ -79,6 +79,7 @@ type act struct {
 
 	call, end int64 // positions among all beginnings and ends; no end: it failed
 	givenUp   bool  // a release of the owner began before the end
+	tooLate   bool  // and ended
 
 	vote  redlock.Vote
 	state redlock.NodeState
@@ -208,21 +209,29 @@ func (a *act) submit(n redlock.Submitter, told told) {
 func (h *history) judge(i int) (problem string) {
 	acts := slices.DeleteFunc(slices.Clone(h.acts), func(a *act) bool { return a.key != h.key(i) })
 	last := h.position.Add(1)
-	released := map[string]int64{}
-	for _, a := range acts {
-		if began, is := released[a.owner]; a.op == redlock.OpRelease && (!is || a.call < began) {
-			released[a.owner] = a.call
+	began, ended := map[string]int64{}, map[string]int64{} // each owner's first release
+	note := func(first map[string]int64, a *act, at int64) {
+		if other, is := first[a.owner]; !is || at < other {
+			first[a.owner] = at
 		}
+	}
+	for _, a := range acts {
+		if a.end == 0 {
+			a.end = last
+		}
+		if a.op == redlock.OpRelease {
+			note(began, a, a.call)
+			note(ended, a, a.end)
+		}
+	}
+	before := func(first map[string]int64, a *act) bool {
+		at, is := first[a.owner]
+		return is && at < a.end
 	}
 	var operations []porcupine.Operation
 	for _, a := range acts {
-		end := a.end
-		if end == 0 {
-			end = last
-		}
-		began, is := released[a.owner]
-		a.givenUp = is && began < end
-		operations = append(operations, porcupine.Operation{Input: a, Call: a.call, Return: end})
+		a.givenUp, a.tooLate = before(began, a), before(ended, a)
+		operations = append(operations, porcupine.Operation{Input: a, Call: a.call, Return: a.end})
 	}
 	if porcupine.CheckOperations(contract, operations) {
 		return ""
@@ -257,11 +266,15 @@ var contract = porcupine.Model{
 
 // step is what a node does with a call, if it could have answered it so. A release may
 // take steps of its own: who gives a grant up has no claim to it from the first of them
-// on, and others may find it held until the last.
+// on, and others may find it held until the last. An acquire may be handled twice: if
+// its owner was released in between, it was granted, perhaps, and is refused.
 func (s *nodeState) step(a *act) (legal bool) {
 	mine, unknown := s.owner == a.owner, a.err != nil
-	if a.op != redlock.OpRelease && !a.first && a.givenUp && !unknown && !a.vote.Granted {
+	switch refused := !unknown && !a.vote.Granted; {
+	case refused && a.givenUp && !a.first && a.op != redlock.OpRelease:
 		return true
+	case refused && a.tooLate && a.first && a.vote.Holder == "":
+		unknown = true
 	}
 	switch a.op {
 	case redlock.OpAcquire:

@@ -47,6 +47,8 @@ func TestJudge(t *testing.T) {
 		"a confirm that is refused":       {[]*act{acquire(a, 1, 2, 5), confirm(a, 3, 4, 5, 5, false)}, false},
 		"that, as it is being released":   {[]*act{acquire(a, 1, 2, 5), confirm(a, 3, 6, 5, 5, false), release(a, 4, 7)}, true},
 		"refused by nobody":               {[]*act{refused(a, "", 1, 2)}, false},
+		"refused, released, and seen":     {[]*act{refused(a, "", 1, 6), refused(b, a, 2, 3), release(a, 4, 5), inspect("", 7, 8)}, true},
+		"refused before that":             {[]*act{refused(a, "", 1, 4), refused(b, a, 2, 3), release(a, 5, 6)}, false},
 		"refused after the release":       {[]*act{refused(a, "", 1, 4), release(a, 2, 3)}, true},
 		"refused by the holder":           {[]*act{acquire(a, 1, 2, 5), refused(b, a, 3, 4)}, true},
 		"refused by one who has released": {[]*act{acquire(a, 1, 2, 5), release(a, 3, 4), refused(b, a, 5, 6)}, false},
