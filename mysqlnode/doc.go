@@ -110,8 +110,6 @@
 //     a quorum's token comes from the other nodes, and without enough of them an
 //     attempt fails rather than give a token that might come again.
 //   - Attempts take two round trips, for the fences of other nodes differ from these.
-//   - Others are told the holder's connection in place of its owner. ForceUnlock ends
-//     that connection.
 //   - A refusal names the connection that has the lock, and no owner nor time.
-//     Another process cannot release it.
+//     Another process can release it only by force: ForceUnlock ends the connection.
 package mysqlnode

@@ -30,11 +30,7 @@ func TestHistories(t *testing.T) {
 		t.Run("unsound", func(t *testing.T) {
 			var faults testserver.Unsound
 			mysql.RegisterDialContext("unsound", func(ctx context.Context, addr string) (net.Conn, error) {
-				conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-				if err != nil {
-					return nil, err
-				}
-				return faults.Conn(conn), nil
+				return faults.Dial(ctx, "tcp", addr)
 			})
 			t.Cleanup(func() { mysql.DeregisterDialContext("unsound") })
 			faults.Break(150)

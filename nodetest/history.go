@@ -35,7 +35,8 @@ const (
 // it began, or never. The test fails if there is none.
 //
 // Calls may fail, so the caller may cut connections and the like meanwhile. A client
-// tries each release until it succeeds. The server must not lose grants.
+// tries each release until it succeeds, for 10 s at most: then the test fails, too. The
+// server must not lose grants.
 func Linearizable(t *testing.T, clients []redlock.Node, rounds int) {
 	t.Helper()
 	for range rounds {
@@ -60,7 +61,7 @@ func playRound(clients []redlock.Node) (problem string) {
 			return problem
 		}
 	}
-	return ""
+	return h.unanswered()
 }
 
 // act is one call and its answer.
@@ -167,6 +168,17 @@ func (h *history) do(n redlock.Node, a *act) *act {
 
 // mustSucceed says that the act is not over before it has succeeded.
 func (a *act) mustSucceed() bool { return a.op == 0 || a.op == redlock.OpRelease }
+
+// unanswered tells of an act that had to succeed, and failed for as long as it was tried: if
+// all calls fail, any order of them is right.
+func (h *history) unanswered() (problem string) {
+	for _, a := range h.acts {
+		if a.mustSucceed() && a.err != nil {
+			return fmt.Sprintf("over %v, a call did not succeed:\n%v", stuck, a)
+		}
+	}
+	return ""
+}
 
 type told func(redlock.Vote, redlock.NodeState, error)
 

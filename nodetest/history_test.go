@@ -71,3 +71,14 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// A server that answers nobody breaks no rule, and passes no test.
+func TestHistoriesNeedAnswers(t *testing.T) {
+	h := &history{acts: []*act{
+		{op: redlock.OpAcquire, owner: "a", err: errors.New("lost")},
+		{op: redlock.OpRelease, owner: "a", err: errors.New("no such table")},
+	}}
+	assert.Contains(t, h.unanswered(), "release: no such table")
+	h.acts[1].err = nil
+	assert.Empty(t, h.unanswered())
+}

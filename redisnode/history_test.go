@@ -1,8 +1,6 @@
 package redisnode_test
 
 import (
-	"context"
-	"net"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -36,13 +34,7 @@ func TestHistories(t *testing.T) {
 			faults.Break(tc.oneIn)
 			var clients []redlock.Node
 			for range 4 {
-				c := client(t, &redis.Options{MaxRetries: -1, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.Addr())
-					if err != nil {
-						return nil, err
-					}
-					return faults.Conn(conn), nil
-				}})
+				c := client(t, &redis.Options{Addr: s.Addr(), Dialer: faults.Dial, MaxRetries: -1})
 				tc.opts.Durable = true
 				n := redisnode.New(c, tc.opts)
 				t.Cleanup(func() { _ = n.Close() })

@@ -1,6 +1,7 @@
 package zknode_test
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -23,12 +24,8 @@ func TestHistories(t *testing.T) {
 			for range 4 {
 				clients = append(clients, node(t, s.Addr(), session(longSession), func(o *zknode.Options) {
 					o.Root = "/" + name
-					o.Dialer = func(network, addr string, timeout time.Duration) (net.Conn, error) {
-						conn, err := net.DialTimeout(network, addr, timeout)
-						if err != nil {
-							return nil, err
-						}
-						return faults.Conn(conn), nil
+					o.Dialer = func(network, addr string, _ time.Duration) (net.Conn, error) {
+						return faults.Dial(context.Background(), network, addr)
 					}
 				}))
 			}

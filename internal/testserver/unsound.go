@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"context"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -8,7 +9,7 @@ import (
 	"time"
 )
 
-// Unsound breaks connections at random: before the server gets what is written, in the
+// Unsound makes connections that break at random: before the server gets what is written, in the
 // middle of it, or behind it; or the server gets it some time later, and takes the
 // connection for alive until then. Safe for concurrent use.
 type Unsound struct{ oneIn atomic.Int32 }
@@ -16,8 +17,14 @@ type Unsound struct{ oneIn atomic.Int32 }
 // Break lets one in so many reads or writes fail from now on; none for zero.
 func (u *Unsound) Break(oneIn int) { u.oneIn.Store(int32(oneIn)) }
 
-// Conn is a connection that may break.
-func (u *Unsound) Conn(conn net.Conn) net.Conn { return &unsoundConn{Conn: conn, unsound: u} }
+// Dial makes a connection that may break.
+func (u *Unsound) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &unsoundConn{Conn: conn, unsound: u}, nil
+}
 
 func (u *Unsound) fails() bool {
 	n := u.oneIn.Load()
@@ -46,7 +53,7 @@ func (c *unsoundConn) Write(p []byte) (int, error) {
 		_ = c.Conn.Close()
 		return 0, net.ErrClosed
 	case 1:
-		n, _ := c.Conn.Write(p[:rand.IntN(len(p))])
+		n, _ := c.Conn.Write(p[:rand.IntN(len(p)+1)])
 		_ = c.Conn.Close()
 		return n, net.ErrClosed
 	case 2:
