@@ -48,3 +48,6 @@ func (n *Node) Settle() { n.calls.Wait() }
 
 // MostPlaces is how long the queue for a key can be.
 const MostPlaces = mostPlaces
+
+// WatchRequest is the request that watches for as many paths as fit in it.
+func WatchRequest(paths []string) (request []byte, rest []string) { return watchRequest(paths) }

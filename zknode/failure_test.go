@@ -2,13 +2,16 @@ package zknode_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -452,4 +455,131 @@ type counting struct {
 func (c counting) Write(p []byte) (int, error) {
 	c.writes.Add(1)
 	return c.Conn.Write(p)
+}
+
+// failing is a connection that cannot write what the test says.
+type failing struct {
+	net.Conn
+	fails func(p []byte) bool
+}
+
+func (f failing) Write(p []byte) (int, error) {
+	if f.fails(p) {
+		return 0, syscall.EPIPE
+	}
+	return f.Conn.Write(p)
+}
+
+func dialFailing(fails func(p []byte) bool) func(*zknode.Options) {
+	return func(o *zknode.Options) {
+		o.Dialer = func(network, addr string, timeout time.Duration) (net.Conn, error) {
+			conn, err := net.DialTimeout(network, addr, timeout)
+			return failing{conn, fails}, err
+		}
+	}
+}
+
+// Nothing comes before the credentials on a new connection, which a server may want so
+// (enforce.auth.enabled).
+func TestCredentialsComeFirst(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	proxy := testserver.StartProxy(t, s.Addr())
+	const opAuth = 100
+	var early atomic.Bool
+	credentials := func(o *zknode.Options) { o.Auth = []zknode.Auth{{Scheme: "digest", Credentials: "me:hunter2"}} }
+	cut := node(t, proxy.Addr(), credentials, func(o *zknode.Options) {
+		o.Dialer = func(network, addr string, timeout time.Duration) (net.Conn, error) {
+			conn, err := net.DialTimeout(network, addr, timeout)
+			var begun, shown atomic.Bool
+			return failing{conn, func(p []byte) bool {
+				switch {
+				case !begun.Swap(true): // asks for a session
+				case binary.BigEndian.Uint32(p[8:]) == opAuth:
+					shown.Store(true)
+				case !shown.Load():
+					early.Store(true)
+				}
+				return false
+			}}, err
+		}
+	})
+	n := node(t, s.Addr(), credentials)
+	acquire(t, n, "k", 1)
+	w := queue(t, cut, 1)
+	proxy.Hold()
+	proxy.Cut()
+	release(t, n, "k", 1)
+	proxy.Pass()
+	w.mustBeCalled(t)
+	require.False(t, early.Load())
+}
+
+// A new connection may end before the credentials were shown on it.
+func TestCredentialsThatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	proxy := testserver.StartProxy(t, s.Addr())
+	const opAuth = 100
+	var broken atomic.Bool
+	failed := make(chan struct{}, 16)
+	n := node(t, proxy.Addr(), dialFailing(func(p []byte) bool {
+		if !broken.Load() || binary.BigEndian.Uint32(p[8:]) != opAuth {
+			return false
+		}
+		broken.Store(false)
+		failed <- struct{}{}
+		return true
+	}), func(o *zknode.Options) {
+		o.Auth = []zknode.Auth{{Scheme: "digest", Credentials: "me:hunter2"}}
+	})
+	acquire(t, n, "k", 1)
+	broken.Store(true)
+	proxy.Cut()
+	select {
+	case <-failed:
+	case <-time.After(patience):
+		require.Fail(t, "no credentials were sent again")
+	}
+	require.Eventually(t, func() bool {
+		return n.Release(within(t, patience), redlock.ReleaseRequest{Key: "k", Owner: owner(1)}) == nil
+	}, patience, tick)
+}
+
+// Close returns whatever is asked while it ends the session, after which nothing
+// can be sent any more.
+func TestCloseUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	opClose := int32(-11)
+	for range 200 {
+		var ended atomic.Bool
+		n := node(t, s.Addr(), dialFailing(func(p []byte) bool {
+			if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == uint32(opClose) {
+				ended.Store(true)
+				return false
+			}
+			return ended.Load()
+		}))
+		acquire(t, n, "k", 1)
+		var calls sync.WaitGroup
+		for range 64 {
+			calls.Go(func() {
+				for {
+					if _, err := n.Inspect(context.Background(), "k"); err != nil {
+						return
+					}
+				}
+			})
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- n.Close() }()
+		select {
+		case err := <-closed:
+			require.NoError(t, err)
+		case <-time.After(patience):
+			require.Fail(t, "Close hangs")
+		}
+		calls.Wait()
+	}
 }

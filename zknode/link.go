@@ -49,6 +49,11 @@ type source interface {
 	// timeout is the session timeout, as the server granted it.
 	timeout() time.Duration
 
+	// watch has the next event of a znode that is there, such as its removal, come
+	// out of a channel, until it is stopped. It fails with zk.ErrNoNode if it saw
+	// that the znode is not there.
+	watch(conn *zk.Conn, path string) (events <-chan zk.Event, stop func(), err error)
+
 	// close ends a connection that is the node's own.
 	close()
 }
@@ -66,6 +71,11 @@ type borrowed struct {
 func (b *borrowed) timeout() time.Duration { return b.declared }
 
 func (b *borrowed) close() {}
+
+func (b *borrowed) watch(conn *zk.Conn, path string) (<-chan zk.Event, func(), error) {
+	_, _, events, err := conn.GetW(path)
+	return events, func() {}, err
+}
 
 func (b *borrowed) session(caller context.Context) (*zk.Conn, error) {
 	ctx, cancel := b.clock.WithTimeout(caller, connectWait)
@@ -101,7 +111,7 @@ func (b *borrowed) look() (has, once bool) {
 // keeps it up for ever. What the driver does not do is added between it and the
 // network: it is told the timeout that the server granted, does not take another
 // server's bytes for a length to allocate, gives up on a server that is silent,
-// and ends when it is closed.
+// survives that it cannot write, and ends when it is closed.
 type link struct {
 	opts  Options
 	clock redlock.Clock
@@ -120,10 +130,13 @@ type link struct {
 	granted time.Duration
 	closed  bool
 	changed chan struct{} // closed at the next change
+	watches watches
+
+	resuming sync.WaitGroup // goroutines that set watches again
 }
 
 func newLink(opts Options, clock redlock.Clock) *link {
-	l := &link{opts: opts, clock: clock, hosts: &hosts{servers: opts.Servers}, changed: make(chan struct{})}
+	l := &link{opts: opts, clock: clock, hosts: &hosts{servers: opts.Servers}, changed: make(chan struct{}), watches: watches{}}
 	l.dialling, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -197,16 +210,18 @@ func (l *link) connect() error {
 // longest reply there is.
 const maxReply = 256 << 20
 
-// event is told of the session by the driver.
+// event is told of the session and of znodes by the driver.
 func (l *link) event(e zk.Event) {
-	if e.Type != zk.EventSession {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if e.Type != zk.EventSession {
+		l.notify(e)
+		return
+	}
 	switch e.State {
 	case zk.StateHasSession:
 		l.up, l.once, l.failure = true, true, nil
+		l.resume()
 	case zk.StateExpired:
 		l.up, l.failure = false, zk.ErrSessionExpired
 		l.hosts.Connected() // the server answered: no pause before the next session
@@ -318,6 +333,7 @@ func (l *link) close() {
 		_ = w.Close()
 	}
 	<-drained
+	l.resuming.Wait()
 }
 
 // wire is one connection to a server. It reads the server's first reply along
@@ -364,6 +380,18 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.link.grant(time.Duration(binary.BigEndian.Uint32(w.first[8:])) * time.Millisecond)
 	}
 	return n, nil
+}
+
+// Write implements net.Conn. The driver answers a request that it cannot write
+// twice: at once, and with all others when it sees that the connection ended. For
+// one that is made again after a new connection, or while the driver is closed,
+// that is an answer too many, on which it hangs for good. So it is left to find out
+// by reading that the connection ended.
+func (w *wire) Write(p []byte) (int, error) {
+	if _, err := w.Conn.Write(p); err != nil {
+		_ = w.Close()
+	}
+	return len(p), nil
 }
 
 // Close implements net.Conn.

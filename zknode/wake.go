@@ -146,9 +146,9 @@ func (n *Node) served(waiter string) {
 }
 
 // listen waits for a waiter's znode to go, and wakes the waiter. If the session
-// ends instead, the waiter finds out when it asks by itself.
+// ends first, the waiter may have to find out by asking by itself.
 func (n *Node) listen(s session, w *watcher) {
-	_, _, events, err := s.conn.GetW(n.wakePath(w.waiter))
+	events, stop, err := n.source.watch(s.conn, n.wakePath(w.waiter))
 	called := errors.Is(err, zk.ErrNoNode)
 	if err == nil {
 		select {
@@ -157,6 +157,7 @@ func (n *Node) listen(s session, w *watcher) {
 		case <-w.gone:
 		case <-n.life.Done():
 		}
+		stop()
 	}
 	n.mu.Lock()
 	w.made, w.listening = false, false

@@ -313,6 +313,45 @@ func TestWaiterWhoseSessionExpired(t *testing.T) {
 	w.mustBeCalled(t)
 }
 
+// One whose connection was cut when it should have been called is called on the next.
+func TestWaiterWhoseConnectionWasCut(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	proxy := testserver.StartProxy(t, s.Addr())
+	n, cut := node(t, s.Addr()), node(t, proxy.Addr())
+	acquire(t, n, "k", 1)
+	called, listening := queue(t, cut, 1), queue(t, cut, 2)
+	proxy.Hold()
+	proxy.Cut()
+	release(t, n, "k", 1)
+	proxy.Pass()
+	called.mustBeCalled(t)
+	require.Eventually(t, func() bool {
+		vote, err := cut.Acquire(within(t, patience), called.request(2))
+		return err == nil && vote.Granted
+	}, patience, tick)
+	require.Empty(t, listening.called)
+	release(t, cut, "k", 2)
+	listening.mustBeCalled(t)
+}
+
+// However many wait, each request to watch for them is one that a server takes.
+func TestWatchesOfManyWaiters(t *testing.T) {
+	t.Parallel()
+	const many = 50_000
+	paths := make([]string, many)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("/redlock/wake/%032x", i)
+	}
+	for requests := 0; len(paths) > 0; requests++ {
+		require.Less(t, requests, many/1000)
+		request, rest := zknode.WatchRequest(paths)
+		require.Less(t, len(request), 1<<20)
+		require.Less(t, len(rest), len(paths))
+		paths = rest
+	}
+}
+
 // A place that is there, and its znode, are as good as new: the answer to the
 // request that made them may have been lost.
 func TestPlaceThatIsThere(t *testing.T) {

@@ -134,7 +134,9 @@ var (
 // the node.
 //
 // Without a connection (nil) the node makes one from opts with its first call,
-// and keeps it up until Close.
+// and keeps it up until Close. It does there what the driver leaves undone: for one,
+// a connection of your own may hang for good if it breaks while it is closed, or
+// while it shows its credentials again.
 //
 // New connects to nothing and never fails. If the options are wrong, every call
 // returns an error that says so.
