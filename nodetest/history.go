@@ -80,7 +80,6 @@ type act struct {
 
 	call, end int64 // positions among all beginnings and ends; no end: it failed
 	givenUp   bool  // a release of the owner began before the end
-	tooLate   bool  // and ended
 
 	vote  redlock.Vote
 	state redlock.NodeState
@@ -149,7 +148,8 @@ func (h *history) do(n redlock.Node, a *act) *act {
 	begun := realClock.Now()
 	var try func()
 	told := func(v redlock.Vote, s redlock.NodeState, err error) {
-		if err != nil && a.mustSucceed() && realClock.Now()-begun < stuck {
+		unsettled := err != nil || partial(s.Owner)
+		if unsettled && a.mustSucceed() && realClock.Now()-begun < stuck {
 			realClock.AfterFunc(again, try)
 			return
 		}
@@ -166,7 +166,12 @@ func (h *history) do(n redlock.Node, a *act) *act {
 	return a
 }
 
-// mustSucceed says that the act is not over before it has succeeded.
+// partial says that a holder is none whom a key was granted to: somebody is in the
+// middle of an acquire or a release.
+func partial(holder string) bool { return holder != "" && len(holder) != ownerLength }
+
+// mustSucceed says that the act is not over before it has succeeded, and an inspection
+// not before it has found the key settled.
 func (a *act) mustSucceed() bool { return a.op == 0 || a.op == redlock.OpRelease }
 
 // unanswered tells of an act that had to succeed, and failed for as long as it was tried: if
@@ -221,28 +226,19 @@ func (a *act) submit(n redlock.Submitter, told told) {
 func (h *history) judge(i int) (problem string) {
 	acts := slices.DeleteFunc(slices.Clone(h.acts), func(a *act) bool { return a.key != h.key(i) })
 	last := h.position.Add(1)
-	began, ended := map[string]int64{}, map[string]int64{} // each owner's first release
-	note := func(first map[string]int64, a *act, at int64) {
-		if other, is := first[a.owner]; !is || at < other {
-			first[a.owner] = at
-		}
-	}
+	released := map[string]int64{} // when each owner's first release began
 	for _, a := range acts {
 		if a.end == 0 {
 			a.end = last
 		}
-		if a.op == redlock.OpRelease {
-			note(began, a, a.call)
-			note(ended, a, a.end)
+		if began, is := released[a.owner]; a.op == redlock.OpRelease && (!is || a.call < began) {
+			released[a.owner] = a.call
 		}
-	}
-	before := func(first map[string]int64, a *act) bool {
-		at, is := first[a.owner]
-		return is && at < a.end
 	}
 	var operations []porcupine.Operation
 	for _, a := range acts {
-		a.givenUp, a.tooLate = before(began, a), before(ended, a)
+		began, is := released[a.owner]
+		a.givenUp = is && began < a.end
 		operations = append(operations, porcupine.Operation{Input: a, Call: a.call, Return: a.end})
 	}
 	if porcupine.CheckOperations(contract, operations) {
@@ -282,19 +278,18 @@ var contract = porcupine.Model{
 // its owner was released in between, it was granted, perhaps, and is refused.
 func (s *nodeState) step(a *act) (legal bool) {
 	mine, unknown := s.owner == a.owner, a.err != nil
-	switch refused := !unknown && !a.vote.Granted; {
-	case refused && a.givenUp && !a.first && a.op != redlock.OpRelease:
-		return true
-	case refused && a.tooLate && a.first && a.vote.Holder == "":
+	if refused := !unknown && !a.vote.Granted; refused && a.givenUp && a.op != redlock.OpRelease {
+		if !a.first {
+			return true
+		}
 		unknown = true
 	}
 	switch a.op {
 	case redlock.OpAcquire:
 		aside := s.aside && s.owner == "" && a.vote.Holder == ""
 		s.aside = s.aside || a.place.Waiter != ""
-		somebody := a.vote.Holder != "" && len(a.vote.Holder) != ownerLength // in the middle of an acquire or a release
 		switch {
-		case !unknown && !a.vote.Granted && (aside || somebody):
+		case !unknown && !a.vote.Granted && (aside || partial(a.vote.Holder)):
 			return true
 		case s.owner == "" && !strings.Contains(s.over, a.owner):
 			if !unknown && (!a.vote.Granted || a.vote.Fence <= s.floor || a.vote.Fence < a.hint) {

@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -48,6 +49,8 @@ func TestJudge(t *testing.T) {
 		"that, as it is being released":   {[]*act{acquire(a, 1, 2, 5), confirm(a, 3, 6, 5, 5, false), release(a, 4, 7)}, true},
 		"refused by nobody":               {[]*act{refused(a, "", 1, 2)}, false},
 		"refused, released, and seen":     {[]*act{refused(a, "", 1, 6), refused(b, a, 2, 3), release(a, 4, 5), inspect("", 7, 8)}, true},
+		"refused by the next":             {[]*act{refused(a, b, 1, 8), inspect(a, 2, 3), release(a, 4, 5), acquire(b, 6, 7, 9)}, true},
+		"refused, and released later":     {[]*act{refused(a, "", 1, 6), inspect(a, 2, 3), release(a, 4, 7), inspect("", 8, 9)}, true},
 		"refused before that":             {[]*act{refused(a, "", 1, 4), refused(b, a, 2, 3), release(a, 5, 6)}, false},
 		"refused after the release":       {[]*act{refused(a, "", 1, 4), release(a, 2, 3)}, true},
 		"refused by the holder":           {[]*act{acquire(a, 1, 2, 5), refused(b, a, 3, 4)}, true},
@@ -70,6 +73,30 @@ func TestJudge(t *testing.T) {
 			assert.Equal(t, tc.legal, problem == "", problem)
 		})
 	}
+}
+
+// An inspection that comes in the middle of an acquire or a release is made again.
+func TestHistoriesLookAtWhatIsSettled(t *testing.T) {
+	h := &history{name: "round"}
+	n := &busy{looks: 3}
+	inspection := h.do(n, &act{key: h.key(0)})
+	inspection.wait()
+	assert.Zero(t, n.looks)
+	assert.Empty(t, inspection.state.Owner)
+}
+
+// busy is in the middle of something for so many inspections.
+type busy struct {
+	redlock.Node
+	looks int
+}
+
+func (b *busy) Inspect(context.Context, string) (redlock.NodeState, error) {
+	if b.looks == 0 {
+		return redlock.NodeState{}, nil
+	}
+	b.looks--
+	return redlock.NodeState{Held: true, Owner: "connection 7"}, nil
 }
 
 // A server that answers nobody breaks no rule, and passes no test.
