@@ -17,7 +17,7 @@ func standing(owner string) string {
 func (n *Node) leaseAcquire(req redlock.AcquireRequest) string {
 	var q query
 	n.begin(&q)
-	n.makeRow(&q, req.Key)
+	q.add("INSERT INTO %s (k,owner) VALUES (%s,x'') ON DUPLICATE KEY UPDATE k=k", n.tables.rows, binary(req.Key))
 	n.readRow(&q, req.Key, req.Owner)
 	q.add("SET %s=%s,%s=%s", varMine, standing(req.Owner), varNext, nextFence(req.Hint))
 	q.add("SET %s=%s OR (%s<=%s AND %s=0 AND %s<=%d)",
@@ -63,8 +63,8 @@ func (n *Node) leaseExtend(req redlock.ExtendRequest) string {
 
 func (n *Node) leaseRelease(req redlock.ReleaseRequest) string {
 	var q query
-	n.begin(&q)
-	n.makeRow(&q, req.Key)
+	n.beginRelease(&q)
+	n.lockRow(&q, req.Key)
 	n.readRow(&q, req.Key, "")
 	n.bury(&q, req.Key, req.Owner)
 	q.add("UPDATE %s SET owner=x'',expiry=LEAST(%s,%s) WHERE k=%s AND owner=%s",
@@ -77,7 +77,7 @@ func (n *Node) leaseRelease(req redlock.ReleaseRequest) string {
 func (n *Node) leaseInspect(key string) string {
 	var q query
 	q.add("START TRANSACTION READ ONLY")
-	n.readRow(&q, key, "")
+	n.seeRow(&q, key, "")
 	q.add("COMMIT")
 	q.answer(answerParts{yes: varExpiry + ">" + varNow})
 	return q.String()

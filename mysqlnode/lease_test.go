@@ -52,6 +52,52 @@ func TestAge(t *testing.T) {
 	}
 }
 
+// Of several owners who want a key that was never used, one gets it. What can go wrong
+// takes a server that is busy: run it for longer, and several at once.
+func TestNewKeyIsGrantedOnce(t *testing.T) {
+	t.Parallel()
+	s, own := shared(t)
+	nodes := []*mysqlnode.Node{ready(t, s, own), ready(t, s, own), ready(t, s, own), ready(t, s, own)}
+	for i := range 500 {
+		key := fmt.Sprint(i)
+		var all sync.WaitGroup
+		var grants atomic.Int32
+		for who, n := range nodes {
+			all.Go(func() {
+				if acquire(t, n, key, who).Granted {
+					grants.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 1, grants.Load(), key)
+	}
+}
+
+// A release is final also for a key that was never used, which has no row that the two
+// could take turns by.
+func TestReleaseOfANewKey(t *testing.T) {
+	t.Parallel()
+	s, own := shared(t)
+	ready(t, s, own)
+	for _, isolation := range []string{"REPEATABLE-READ", "READ-COMMITTED"} {
+		t.Run(isolation, func(t *testing.T) {
+			opts := mysqlnode.Options{}
+			own(&opts)
+			dsn := s.DSN() + "?multiStatements=true&tx_isolation=%27" + isolation + "%27"
+			n, other := closing(t, mysqlnode.New(database(t, dsn), opts)), closing(t, mysqlnode.New(database(t, dsn), opts))
+			for i := range 300 {
+				key := fmt.Sprint(isolation, i)
+				var both sync.WaitGroup
+				both.Go(func() { acquire(t, n, key, 1) })
+				release(t, other, key, 1)
+				both.Wait()
+				require.False(t, inspect(t, n, key).Held, i)
+			}
+		})
+	}
+}
+
 // Behind a proxy that keeps connections the marks of sessions prove nothing.
 func TestProxiedAsksAlways(t *testing.T) {
 	s := testserver.StartMariaDB(t, "--innodb-flush-log-at-trx-commit=2")

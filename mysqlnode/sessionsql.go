@@ -51,7 +51,7 @@ func (n *Node) sessionAcquireText(req redlock.AcquireRequest) string {
 		n.begin(&q)
 		q.add("INSERT INTO %s (k,owner) SELECT %s,x'' FROM DUAL WHERE %s=1 ON DUPLICATE KEY UPDATE k=%s.k",
 			n.tables.rows, binary(req.Key), varGot, n.tables.rows)
-		n.readRow(&q, req.Key, req.Owner)
+		n.seeRow(&q, req.Key, req.Owner) // the server's lock keeps others out, until they have committed
 		q.add("SET %s=%s", varNext, nextFence(req.Hint))
 		q.add("SET %s=%s=1 AND %s=0 AND %s<=%d", varYes, varGot, varReleased, varNext, uint64(redlock.MaxFence))
 		q.add("UPDATE %s SET owner=%s,fence=%s,counter=%s,expiry=%s+%d,conn=CONNECTION_ID() WHERE k=%s AND %s",
@@ -130,8 +130,8 @@ func (n *Node) buryText(key, owner string) string {
 	if n.noTable {
 		n.noRow(&q)
 	} else {
-		n.begin(&q)
-		n.makeRow(&q, key)
+		n.beginRelease(&q)
+		n.lockRow(&q, key)
 		n.readRow(&q, key, "")
 		n.bury(&q, key, owner)
 		n.commit(&q)
@@ -146,7 +146,7 @@ func (n *Node) sessionInspect(key string) string {
 		n.noRow(&q)
 	} else {
 		q.add("START TRANSACTION READ ONLY")
-		n.readRow(&q, key, "")
+		n.seeRow(&q, key, "")
 		q.add("COMMIT")
 	}
 	q.add("SET @redlock_used=COALESCE(IS_USED_LOCK(%s),0)", n.lockName(key))

@@ -73,15 +73,30 @@ func microseconds(d time.Duration) int64 {
 	return max(1, us)
 }
 
-// begin opens the transaction. A session of ours waits a second at most for
-// anything; one of a pool that has other users is made to, and gets its own
-// settings back in commit. A call that failed in between costs its session.
+// begin opens the transaction.
 func (n *Node) begin(q *query) {
+	n.limitWaits(q)
+	q.add("START TRANSACTION")
+}
+
+// beginRelease opens a transaction in which lockRow also locks a row that is not
+// there, by the gap it would be in. So an acquire that comes later sees the tombstone:
+// it has waited for a lock that ends once all is there to be read. A release does not
+// make the row, for that lock would end too early; see readRow.
+func (n *Node) beginRelease(q *query) {
+	n.limitWaits(q)
+	q.add("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+	q.add("START TRANSACTION")
+}
+
+// limitWaits has a session wait for a second at most for anything, as one of ours does
+// anyway. One of a pool that has other users gets its own settings back in commit. A
+// call that failed in between costs its session.
+func (n *Node) limitWaits(q *query) {
 	if !n.own {
 		q.add("SET @redlock_rows=@@innodb_lock_wait_timeout,@redlock_tables=@@lock_wait_timeout")
 		q.add("SET SESSION innodb_lock_wait_timeout=1,SESSION lock_wait_timeout=1")
 	}
-	q.add("START TRANSACTION")
 }
 
 func (n *Node) commit(q *query) {
@@ -91,30 +106,34 @@ func (n *Node) commit(q *query) {
 	}
 }
 
-// makeRow locks the key's row, and makes it first if there is none.
-func (n *Node) makeRow(q *query, key string) {
-	q.add("INSERT INTO %s (k,owner) VALUES (%s,x'') ON DUPLICATE KEY UPDATE k=k", n.tables.rows, binary(key))
-}
-
 // lockRow locks the key's row if there is one.
 func (n *Node) lockRow(q *query, key string) {
 	q.add("SELECT COUNT(*) INTO @redlock_lock FROM %s WHERE k=%s FOR UPDATE", n.tables.rows, binary(key))
 }
 
-// readRow takes the key's row and the time into variables. With an owner it looks
-// for the tombstone too. A transaction that comes here after it has locked the row
-// sees all that was committed before; one that has not sees one state of it.
-func (n *Node) readRow(q *query, key, owner string) {
+// readRow takes the key's row, which the transaction has locked, and the time into
+// variables. With an owner it looks for the tombstone too.
+//
+// It asks for the lock again, as only reads with locks are sure to see what is in
+// force. InnoDB takes the lock of whoever made the row for ended an instant before
+// the row is there for reads without one: two owners who wanted a new key could both
+// find nothing. See beginRelease for tombstones.
+func (n *Node) readRow(q *query, key, owner string) { n.read(q, key, owner, " FOR UPDATE") }
+
+// seeRow reads without locks: it sees one state that was committed.
+func (n *Node) seeRow(q *query, key, owner string) { n.read(q, key, owner, "") }
+
+func (n *Node) read(q *query, key, owner, locking string) {
 	released := "0"
 	if owner != "" {
 		released = fmt.Sprintf("(SELECT COUNT(*) FROM %s WHERE k=%s AND owner=%s AND expiry>%s)",
 			n.tables.released, binary(key), binary(owner), nowExpr)
 	}
 	q.add("SELECT COALESCE(MAX(owner),x''),COALESCE(MAX(fence),0),COALESCE(MAX(counter),0),"+
-		"COALESCE(MAX(expiry),0),COALESCE(MAX(conn),0),%s,%s INTO %s FROM %s WHERE k=%s",
+		"COALESCE(MAX(expiry),0),COALESCE(MAX(conn),0),%s,%s INTO %s FROM %s WHERE k=%s%s",
 		released, nowExpr,
 		strings.Join([]string{varOwner, varFence, varCounter, varExpiry, varConn, varReleased, varNow}, ","),
-		n.tables.rows, binary(key))
+		n.tables.rows, binary(key), locking)
 }
 
 // bury leaves a tombstone.
