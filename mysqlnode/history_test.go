@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -13,7 +14,8 @@ import (
 	"github.com/quorumlock/redlock/nodetest"
 )
 
-// Several clients of a server. Leases outlive connections, which break at any time.
+// Several clients of a server. Leases outlive connections, which break at any time, and
+// the server, which is killed.
 func TestHistories(t *testing.T) {
 	bothModes(t, func(t *testing.T, s *testserver.MariaDB, mode mysqlnode.Mode) {
 		ready(t, s, inMode(mode))
@@ -42,6 +44,10 @@ func TestHistories(t *testing.T) {
 				clients = append(clients, n)
 			}
 			nodetest.Linearizable(t, clients, 60)
+		})
+		t.Run("killed", func(t *testing.T) {
+			defer s.RestartOften(500 * time.Millisecond)()
+			nodetest.Linearizable(t, []redlock.Node{node(t, s.Addr()), node(t, s.Addr()), node(t, s.Addr()), node(t, s.Addr())}, 30)
 		})
 	})
 }

@@ -2,6 +2,7 @@ package redisnode_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -12,21 +13,25 @@ import (
 	"github.com/quorumlock/redlock/redisnode"
 )
 
-// Several clients of a server, whose connections are sound or break at any time.
+// Several clients of a server, whose connections are sound or break at any time, or
+// which is killed.
 func TestHistories(t *testing.T) {
 	for name, tc := range map[string]struct {
 		oneIn  int
 		opts   redisnode.Options
 		denied string
+		server []string
+		killed bool
 	}{
 		"sound":                  {},
 		"unsound":                {oneIn: 150},
 		"proxied":                {oneIn: 150, opts: redisnode.Options{Proxied: true}},
 		"not to be sealed":       {oneIn: 150, denied: "-client|kill"},
 		"without plain commands": {oneIn: 150, denied: "-restore"},
+		"killed":                 {server: []string{"--appendonly", "yes", "--appendfsync", "always"}, killed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := testserver.StartRedis(t)
+			s := testserver.StartRedis(t, tc.server...)
 			if tc.denied != "" {
 				require.NoError(t, client(t, &redis.Options{Addr: s.Addr()}).Do(t.Context(), "ACL", "SETUSER", "default", tc.denied).Err())
 			}
@@ -39,6 +44,9 @@ func TestHistories(t *testing.T) {
 				n := redisnode.New(c, tc.opts)
 				t.Cleanup(func() { _ = n.Close() })
 				clients = append(clients, n)
+			}
+			if tc.killed {
+				defer s.RestartOften(300 * time.Millisecond)()
 			}
 			nodetest.Linearizable(t, clients, 100)
 		})

@@ -12,11 +12,12 @@ import (
 	"github.com/quorumlock/redlock/zknode"
 )
 
-// Several clients of a server, whose connections are sound or break at any time.
+// Several clients of a server, whose connections are sound or break at any time, or
+// which is killed.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	s := testserver.StartZooKeeper(t, testserver.ZooKeeperOptions{MaxSession: longSession})
-	for name, oneIn := range map[string]int{"sound": 0, "unsound": 150} {
+	for name, oneIn := range map[string]int{"sound": 0, "unsound": 150, "killed": 0} {
 		t.Run(name, func(t *testing.T) {
 			var faults testserver.Unsound
 			faults.Break(oneIn)
@@ -28,6 +29,9 @@ func TestHistories(t *testing.T) {
 						return faults.Dial(context.Background(), network, addr)
 					}
 				}))
+			}
+			if name == "killed" {
+				defer s.RestartOften(2 * time.Second)()
 			}
 			nodetest.Linearizable(t, clients, 60)
 			faults.Break(0)

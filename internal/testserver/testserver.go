@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/quorumlock/redlock/internal/server"
@@ -66,6 +67,33 @@ func (s *Server) Start() {
 func (s *Server) Restart() {
 	s.tb.Helper()
 	check(s.tb, s.Server.Restart())
+}
+
+// RestartOften restarts the server again and again, each time this long after it was
+// ready, until the test ends or calls end. Nobody else may start or end it meanwhile.
+func (s *Server) RestartOften(pause time.Duration) (end func()) {
+	s.tb.Helper()
+	done, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-done:
+				ended <- nil
+				return
+			case <-time.After(pause):
+			}
+			if err := s.Server.Restart(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	end = sync.OnceFunc(func() {
+		close(done)
+		check(s.tb, <-ended)
+	})
+	s.tb.Cleanup(end)
+	return end
 }
 
 // Stop freezes the server (SIGSTOP): connections stay open and new ones are
