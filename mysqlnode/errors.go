@@ -19,6 +19,7 @@ var (
 	errKeyLength   = fmt.Errorf("the key is longer than %d bytes (redlock.MaxKeyLength)", redlock.MaxKeyLength)
 	errOwnerLength = fmt.Errorf("the owner is longer than %d bytes", maxOwner)
 	errFences      = errors.New("the fences of this key are used up")
+	errClosed      = errors.New("the node is closed")
 )
 
 // Error numbers of the server.

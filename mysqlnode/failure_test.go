@@ -304,8 +304,11 @@ func TestCloseSparesAUsersDatabase(t *testing.T) {
 		require.Equal(t, mode == mysqlnode.Lease, inspectUntil(t, ours, "k", mode == mysqlnode.Lease).Held)
 		require.NoError(t, ours.Close())
 		require.NoError(t, ours.Close(), "twice does no harm")
-		_, err := tryAcquire(t.Context(), ours, "k", 1, time.Minute)
-		require.Error(t, err)
+		for _, closed := range []*mysqlnode.Node{n, ours} {
+			_, err := tryAcquire(t.Context(), closed, "k", 1, time.Minute)
+			require.ErrorContains(t, err, "the node is closed")
+			require.ErrorContains(t, closed.Release(t.Context(), redlock.ReleaseRequest{Key: "k", Owner: owner(1)}), "the node is closed")
+		}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumlock/redlock"
@@ -107,6 +108,7 @@ type Node struct {
 	own     bool  // opened by New, so closed by Close
 	plain   bool  // opened without TLS
 	invalid error // why no call can work
+	closed  atomic.Bool
 
 	name      string
 	mode      Mode
@@ -183,6 +185,7 @@ func (n *Node) Name() string { return n.name }
 // Close gives up the session locks that are held and ends the database that New
 // opened. It leaves a database of your own alone. Calls made later fail.
 func (n *Node) Close() error {
+	n.closed.Store(true)
 	n.sweeper.close()
 	n.grants.close()
 	if !n.own || n.db == nil {
@@ -291,6 +294,8 @@ func (n *Node) check(key, owner string) error {
 	switch {
 	case n.invalid != nil:
 		return n.invalid
+	case n.closed.Load():
+		return errClosed
 	case key == "":
 		return errors.New("the key is empty")
 	case len(key) > redlock.MaxKeyLength:
