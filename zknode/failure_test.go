@@ -320,8 +320,7 @@ func ends(t *testing.T, call func() error, want error) {
 func TestErrorsExplain(t *testing.T) {
 	t.Parallel()
 	s := server(t)
-	secret := func(o *zknode.Options) { o.Auth = []zknode.Auth{{Scheme: "digest", Credentials: "me:hunter2"}} }
-	acquire(t, node(t, s.Addr(), secret, func(o *zknode.Options) { o.Root = "/theirs" }), "k", 1)
+	acquire(t, node(t, s.Addr(), credentials, func(o *zknode.Options) { o.Root = "/theirs" }), "k", 1)
 	conn := connect(t, s.Addr(), time.Minute)
 	_, err := conn.Create("/other", nil, 0, zk.WorldACL(zk.PermAll))
 	require.NoError(t, err)
@@ -470,13 +469,28 @@ func (f failing) Write(p []byte) (int, error) {
 	return f.Conn.Write(p)
 }
 
-func dialFailing(fails func(p []byte) bool) func(*zknode.Options) {
+// dialFailing has a test look at what is written, after the request for a session, on
+// each connection.
+func dialFailing(connected func() (fails func(op int32) bool)) func(*zknode.Options) {
 	return func(o *zknode.Options) {
 		o.Dialer = func(network, addr string, timeout time.Duration) (net.Conn, error) {
 			conn, err := net.DialTimeout(network, addr, timeout)
-			return failing{conn, fails}, err
+			var begun atomic.Bool
+			fails := connected()
+			return failing{conn, func(p []byte) bool {
+				return begun.Swap(true) && fails(int32(binary.BigEndian.Uint32(p[8:])))
+			}}, err
 		}
 	}
+}
+
+const (
+	opAuth  = 100
+	opClose = -11
+)
+
+func credentials(o *zknode.Options) {
+	o.Auth = []zknode.Auth{{Scheme: "digest", Credentials: "me:hunter2"}}
 }
 
 // Nothing comes before the credentials on a new connection, which a server may want so
@@ -485,25 +499,18 @@ func TestCredentialsComeFirst(t *testing.T) {
 	t.Parallel()
 	s := server(t)
 	proxy := testserver.StartProxy(t, s.Addr())
-	const opAuth = 100
 	var early atomic.Bool
-	credentials := func(o *zknode.Options) { o.Auth = []zknode.Auth{{Scheme: "digest", Credentials: "me:hunter2"}} }
-	cut := node(t, proxy.Addr(), credentials, func(o *zknode.Options) {
-		o.Dialer = func(network, addr string, timeout time.Duration) (net.Conn, error) {
-			conn, err := net.DialTimeout(network, addr, timeout)
-			var begun, shown atomic.Bool
-			return failing{conn, func(p []byte) bool {
-				switch {
-				case !begun.Swap(true): // asks for a session
-				case binary.BigEndian.Uint32(p[8:]) == opAuth:
-					shown.Store(true)
-				case !shown.Load():
-					early.Store(true)
-				}
-				return false
-			}}, err
+	cut := node(t, proxy.Addr(), credentials, dialFailing(func() func(int32) bool {
+		var shown atomic.Bool
+		return func(op int32) bool {
+			if op == opAuth {
+				shown.Store(true)
+			} else if !shown.Load() {
+				early.Store(true)
+			}
+			return false
 		}
-	})
+	}))
 	n := node(t, s.Addr(), credentials)
 	acquire(t, n, "k", 1)
 	w := queue(t, cut, 1)
@@ -520,19 +527,17 @@ func TestCredentialsThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	s := server(t)
 	proxy := testserver.StartProxy(t, s.Addr())
-	const opAuth = 100
 	var broken atomic.Bool
-	failed := make(chan struct{}, 16)
-	n := node(t, proxy.Addr(), dialFailing(func(p []byte) bool {
-		if !broken.Load() || binary.BigEndian.Uint32(p[8:]) != opAuth {
-			return false
+	failed := make(chan struct{}, 1)
+	n := node(t, proxy.Addr(), credentials, dialFailing(func() func(int32) bool {
+		return func(op int32) bool {
+			fails := op == opAuth && broken.CompareAndSwap(true, false)
+			if fails {
+				failed <- struct{}{}
+			}
+			return fails
 		}
-		broken.Store(false)
-		failed <- struct{}{}
-		return true
-	}), func(o *zknode.Options) {
-		o.Auth = []zknode.Auth{{Scheme: "digest", Credentials: "me:hunter2"}}
-	})
+	}))
 	acquire(t, n, "k", 1)
 	broken.Store(true)
 	proxy.Cut()
@@ -551,15 +556,16 @@ func TestCredentialsThatCannotBeSent(t *testing.T) {
 func TestCloseUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := server(t)
-	opClose := int32(-11)
 	for range 200 {
-		var ended atomic.Bool
-		n := node(t, s.Addr(), dialFailing(func(p []byte) bool {
-			if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == uint32(opClose) {
-				ended.Store(true)
-				return false
+		n := node(t, s.Addr(), dialFailing(func() func(int32) bool {
+			var ended atomic.Bool
+			return func(op int32) bool {
+				if op == opClose {
+					ended.Store(true)
+					return false
+				}
+				return ended.Load()
 			}
-			return ended.Load()
 		}))
 		acquire(t, n, "k", 1)
 		var calls sync.WaitGroup

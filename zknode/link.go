@@ -384,7 +384,7 @@ func (w *wire) Read(p []byte) (int, error) {
 
 // Write implements net.Conn. The driver answers a request that it cannot write
 // twice: at once, and with all others when it sees that the connection ended. For
-// one that is made again after a new connection, or while the driver is closed,
+// credentials that it shows again, and for a request that is made while it is closed,
 // that is an answer too many, on which it hangs for good. So it is left to find out
 // by reading that the connection ended.
 func (w *wire) Write(p []byte) (int, error) {
