@@ -66,11 +66,17 @@ func ofContext(ctx context.Context, clock redlock.Clock, err error) error {
 // explain names the node and the operation, and adds what most likely is wrong
 // where a user would have to guess.
 func (n *Node) explain(op string, err error) error {
-	if why := explanation(err); why != "" {
+	why := explanation(err)
+	if n.cluster && why == needsCluster {
+		why = "the cluster's servers do not agree on which of them serves this key"
+	}
+	if why != "" {
 		return fmt.Errorf("redisnode %s: %s: %s: %w", n.name, op, why, err)
 	}
 	return fmt.Errorf("redisnode %s: %s: %w", n.name, op, err)
 }
+
+const needsCluster = "the server belongs to a cluster: give New a redis.ClusterClient"
 
 // explanations go by what a server's error, or the driver's, contains.
 var explanations = []struct{ text, why string }{
@@ -85,8 +91,9 @@ var explanations = []struct{ text, why string }{
 	{"executing the script can't", "the user's ACL does not allow this (see the package documentation)"},
 	{"READONLY", "the server is a replica: a node must be a master"},
 	{"LOADING", "the server is still loading its data"},
-	{"CROSSSLOT", "the server belongs to a cluster: give New a redis.ClusterClient"},
-	{"MOVED", "the server belongs to a cluster: give New a redis.ClusterClient"},
+	{"CROSSSLOT", needsCluster},
+	{"MOVED", needsCluster},
+	{"TRYAGAIN", "the cluster is moving this key from one server to another"},
 	{"CLUSTERDOWN", "the cluster does not serve this key"},
 	{"MASTERDOWN", "the replica has lost its master"},
 	{"WRONGTYPE", "the key's name is taken by other data; set another Options.Prefix"},

@@ -102,7 +102,7 @@ func (s *stream) handshake(ctx context.Context, l *link) error {
 	l.native.Store(l.sealed && version >= 7)
 	for _, script := range []*script{acquireScript, confirmScript, extendScript, releaseScript} {
 		// If it may not be loaded, the first call sends it.
-		if err := script.Load(ctx, l.conn).Err(); err != nil && !isReply(err) {
+		if err := l.conn.ScriptLoad(ctx, script.source).Err(); err != nil && !isReply(err) {
 			return err
 		}
 	}

@@ -93,7 +93,9 @@ var (
 // you can.
 //
 // Without a client (nil) the node makes one from opts, with settings that suit
-// locks: no hidden retries, and deadlines that count. Close ends that one.
+// locks: deadlines that count, and no time lost on retries. Close ends that one.
+//
+// Whatever a client's settings say, none repeats a call whose outcome is not known.
 //
 // New connects to nothing and never fails. If the options are wrong, every call
 // returns an error that says so.
@@ -189,7 +191,8 @@ func (n *Node) Release(ctx context.Context, req redlock.ReleaseRequest) error {
 	}
 	names := n.namesOf(req.Key)
 	_, err := within(ctx, n.clock, func() (answer, error) {
-		return answer{}, releaseScript.Run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", names.at).Err()
+		_, err := releaseScript.run(ctx, n.client, names.of(req.Owner), "", req.Owner, n.tombstone, n.wakes, "1", names.at)
+		return answer{}, err
 	})
 	if err != nil {
 		return n.explain("release", err)

@@ -24,11 +24,11 @@ var (
 	inspectScript = loadScript("inspect", 2)
 )
 
-// script is a script with its text, to be sent where the server lacks it.
+// script is a Lua script, whose text is sent where the server lacks it.
 type script struct {
-	*redis.Script
 	source    string
-	arguments int // how many it takes, beside its keys
+	digest    string // by which a server that has it knows it
+	arguments int    // how many it takes, beside its keys
 }
 
 func loadScript(name string, arguments int) *script {
@@ -48,7 +48,7 @@ func loadScript(name string, arguments int) *script {
 		}
 		source.Write(text)
 	}
-	return &script{redis.NewScript(source.String()), source.String(), arguments}
+	return &script{source.String(), redis.NewScript(source.String()).Hash(), arguments}
 }
 
 // neverExpires is told as what remains of a key without an expiry. That is
@@ -137,12 +137,50 @@ func endOf(text string) int64 {
 	return us
 }
 
-// runScript makes one round trip, or a second one if the server does not have
-// the script yet: NOSCRIPT says that nothing was done, so that one is harmless.
-func runScript(ctx context.Context, c redis.Scripter, s *script, keys []string, args ...any) (answer, error) {
-	values, err := s.Run(ctx, c, keys, args...).Slice()
+// once is a command that a client sends no second time without a definite answer to
+// the first. Clients with retries, which a cluster's has always, repeat a call whose
+// outcome they do not know. If the server was late to handle the first, that may be a
+// grant after the second was refused, of which nobody knows.
+type once struct{ *redis.Cmd }
+
+// NoRetry implements redis.Cmder.
+func (once) NoRetry() bool { return true }
+
+// processor is what sends commands: any client.
+type processor interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
+
+// run makes one round trip, or a second one if the server does not have the script
+// yet: NOSCRIPT says that nothing was done, so that one is harmless.
+func (s *script) run(ctx context.Context, c processor, keys []string, args ...any) (any, error) {
+	value, err := s.send(ctx, c, "EVALSHA", s.digest, keys, args)
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return s.send(ctx, c, "EVAL", s.source, keys, args)
+	}
+	return value, err
+}
+
+func (s *script) send(ctx context.Context, c processor, command, what string, keys []string, args []any) (any, error) {
+	words := append(make([]any, 0, 3+len(keys)+len(args)), command, what, len(keys))
+	for _, key := range keys {
+		words = append(words, key)
+	}
+	cmd := redis.NewCmd(ctx, append(words, args...)...)
+	cmd.SetFirstKeyPos(3) // for a cluster to find the slot
+	_ = c.Process(ctx, once{cmd})
+	return cmd.Result()
+}
+
+// runScript runs a script that answers.
+func runScript(ctx context.Context, c processor, s *script, keys []string, args ...any) (answer, error) {
+	value, err := s.run(ctx, c, keys, args...)
 	if err != nil {
 		return answer{}, err
+	}
+	values, ok := value.([]any)
+	if !ok {
+		return answer{}, fmt.Errorf("unexpected answer %T", value)
 	}
 	return parseAnswer(values)
 }

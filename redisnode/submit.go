@@ -144,7 +144,7 @@ func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
 	if w.how == byText || w.how == toSettle {
 		b = appendBulk(appendBulk(b, "EVAL"), s.source)
 	} else {
-		b = appendBulk(appendBulk(b, "EVALSHA"), s.Hash())
+		b = appendBulk(appendBulk(b, "EVALSHA"), s.digest)
 	}
 	b = appendNumber(b, uint64(keys))
 	b = n.appendKey(b, call.Key, "", "")
