@@ -17,11 +17,11 @@ import (
 var luaFiles embed.FS
 
 var (
-	acquireScript = loadScript("acquire", 8)
-	confirmScript = loadScript("confirm", 5)
-	extendScript  = loadScript("extend", 5)
-	releaseScript = loadScript("release", 6)
-	inspectScript = loadScript("inspect", 2)
+	acquireScript = loadScript(8, "contend", "common", "acquire")
+	confirmScript = loadScript(5, "common", "confirm")
+	extendScript  = loadScript(5, "renew", "common", "extend")
+	releaseScript = loadScript(6, "release")
+	inspectScript = loadScript(2, "common", "inspect")
 )
 
 // script is a Lua script, whose text is sent where the server lacks it.
@@ -31,16 +31,10 @@ type script struct {
 	arguments int    // how many it takes, beside its keys
 }
 
-func loadScript(name string, arguments int) *script {
+// loadScript makes a script of the files in their order.
+func loadScript(arguments int, files ...string) *script {
 	var source strings.Builder
 	fmt.Fprintf(&source, "local horizon_us, max_fence = %d, %d\n", redlock.HintHorizon.Microseconds(), uint64(redlock.MaxFence))
-	files := []string{"common", name}
-	switch name {
-	case "release":
-		files = files[1:] // it needs none of that
-	case "extend":
-		files = append([]string{"renew"}, files...)
-	}
 	for _, file := range files {
 		text, err := luaFiles.ReadFile("lua/" + file + ".lua")
 		if err != nil {

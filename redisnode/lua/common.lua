@@ -1,4 +1,4 @@
--- Stands before every script, after the constants horizon_us and max_fence.
+-- Stands before all scripts but release, after the constants horizon_us and max_fence.
 -- KEYS: 1 lock, 2 fences, 3 tombstone. ARGV[1] says what to tell of the server:
 -- 'fast' for as little as can be, by as few commands; '' for its clock and what
 -- is left of a lock; 'may' for its identity too, if it lets us; 'must' or fail.
@@ -88,13 +88,7 @@ end
 -- A lock with the queue that it has, or with another one.
 local function value_of(owner, fence, counter, ends, queue)
   local head = owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends
-  if queue or not lock or not lock.value then
-    return head .. (queue or '')
-  end
-  if string.find(head, '%', 1, true) then -- somebody's own idea of an owner
-    return head .. string.sub(lock.value, lock.queue_at)
-  end
-  return (string.gsub(lock.value, '^[^|]+', head, 1))
+  return head .. (queue or lock and lock.value and string.sub(lock.value, lock.queue_at) or '')
 end
 
 -- The lock's end in microseconds.

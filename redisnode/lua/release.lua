@@ -19,8 +19,7 @@ if type(value) == 'string' and string.sub(value, 1, #start) == start then
   -- The next in the queue has the key set aside for it for a while. One whose
   -- process has hung up is passed over. Calls are hints: a user that may not
   -- publish releases all the same.
-  local first = string.find(value, '|', 1, true)
-  local at, freed = first, false
+  local at, freed = string.find(value, '|', 1, true), false
   while at and not freed do
     local _, last, hold_ms, channel, waiter = string.find(value, '^|%d+;(%d+);(%w+);(%x+)', at)
     if not waiter then
@@ -32,10 +31,8 @@ if type(value) == 'string' and string.sub(value, 1, #start) == start then
     end
     if type(heard) == 'number' and heard > 0 then
       local head = '~' .. waiter .. ':0:' .. string.match(value, '^[^:]+:%d+:(%d+)') .. ':0'
-      -- As a rule it is the first, and the rest is copied once; see common.lua.
-      local rest = at == first and string.gsub(value, '^[^|]+|[^|]+', head, 1) or head .. string.sub(value, last + 1)
       -- A server without memory deletes all the same.
-      local set = redis.pcall('SET', KEYS[1], rest, 'PX', hold_ms)
+      local set = redis.pcall('SET', KEYS[1], head .. string.sub(value, last + 1), 'PX', hold_ms)
       freed = not set.err
       if not freed then
         break
