@@ -32,9 +32,12 @@
 // An uncontended acquire is one round trip, and so are confirm, extend and
 // release. If another program used the key since, an acquire is three: the
 // ensemble refuses the first, and the key is looked at. On a key that this one has
-// not used it is two at most: looked at and created at once. A refusal costs one
-// or two. Writes go to a majority of the servers' disks, so ZooKeeper is the
-// slowest of the voters, and the fast majority decides without it.
+// not used it is two at most: looked at and created at once. A refusal is three,
+// since a server may lag behind the ensemble and has to catch up first. (The leader
+// does not for its own clients. These may, just after a release that it told others
+// of, be refused once more; no harm is done.) Writes go to a majority of the
+// servers' disks, so ZooKeeper is the slowest of the voters, and the fast majority
+// decides without it.
 //
 // A key takes about 900 bytes of the servers' memory, and is removed once it has
 // not been used for FenceRetention; Node sees to that in passing. Removing
@@ -49,10 +52,10 @@
 // call. If there is no such znode its session has ended, and the next in the queue
 // is tried.
 //
-// A place costs a round trip more than the refusal, once for as long as the waiter
-// waits. One who was called takes the key in two. A release is three if waiters have
-// written to the record since, and one more for each that is passed over. A key that
-// nobody waits for costs none of this.
+// A refusal with which a place is kept is two round trips. One who was called takes
+// the key in two. A release is three if waiters have written to the record since, and
+// one more for each that is passed over. A key that nobody waits for costs none of
+// this.
 //
 // The queue is gone when the holder's session or TTL ends without a release, or when
 // nobody takes what was set aside. Then, as after the end of its own session, a waiter

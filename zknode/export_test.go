@@ -40,7 +40,8 @@ func (n *Node) PlaceAfter(ctx context.Context, happens func(), key string, p red
 	}
 	w := n.waits[p.Waiter]
 	happens()
-	return n.place(s, st, w, p)
+	kept, _, err := n.place(s, st, w, p)
+	return kept, err
 }
 
 // Settle waits until the node does nothing by itself.

@@ -436,7 +436,7 @@ func TestOneRoundTrip(t *testing.T) {
 			_, err := n.Extend(ctx, redlock.ExtendRequest{Key: "k", Owner: owner(i), Fence: vote.Fence, TTL: time.Minute})
 			require.NoError(t, err)
 		}))
-		require.EqualValues(t, 1, cost(func() { acquire(t, n, "k", 100) }), "a refusal")
+		require.EqualValues(t, 3, cost(func() { acquire(t, n, "k", 100) }), "a refusal: a look, and a closer one")
 		require.EqualValues(t, 1, cost(func() { release(t, n, "k", i) }))
 	}
 	require.EqualValues(t, 2, cost(func() { acquire(t, n, "new", 1) }), "two requests at once")

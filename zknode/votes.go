@@ -33,9 +33,11 @@ func (n *Node) acquire(c *call, req redlock.AcquireRequest) (redlock.Vote, error
 	}
 	n.tidy(s)
 	st, known := n.recall(req.Key)
+	sure := false // that the key was as st says at some time during the call
 	switch {
 	case l.doubt:
 		st, err = n.lookClosely(s, req.Key)
+		sure = true
 	case l.held || st.leased || st.Aside != nil || n.released.has(l.laneID):
 		st, err = n.look(s, req.Key)
 	case !known:
@@ -51,31 +53,40 @@ func (n *Node) acquire(c *call, req redlock.AcquireRequest) (redlock.Vote, error
 		if err != nil {
 			return redlock.Vote{}, err
 		}
-		vote, err := n.acquireAs(c, s, l, st, req)
+		vote, certain, err := n.acquireAs(c, s, l, st, req)
+		if err == nil && !certain && !sure {
+			// A server may lag behind the ensemble: a refusal needs certainty.
+			st, err = n.lookClosely(s, req.Key)
+			sure = true
+			continue
+		}
 		if !stale(err) {
 			return vote, err
 		}
 		if s, err = n.prepare(c.ctx, true); err != nil {
 			return redlock.Vote{}, err
 		}
-		if st, err = n.look(s, req.Key); err != nil {
-			return redlock.Vote{}, err
-		}
+		// The server that said so has caught up with what changed the key.
+		st, err = n.look(s, req.Key)
+		sure = true
 	}
 	return redlock.Vote{}, errBusy
 }
 
-// acquireAs acquires a key that is taken to be as st says.
-func (n *Node) acquireAs(c *call, s session, l *lane, st state, req redlock.AcquireRequest) (redlock.Vote, error) {
+// acquireAs acquires a key that is taken to be as st says. The vote is certain if it is
+// right however old that is.
+func (n *Node) acquireAs(c *call, s session, l *lane, st state, req redlock.AcquireRequest) (vote redlock.Vote, certain bool, err error) {
 	switch {
 	case st.released(req.Owner) || n.released.has(l.laneID):
-		return n.refuse(s, req.Key, st), nil
+		return n.refuse(s, req.Key, st), true, nil
 	case st.heldBy(req.Owner):
-		return n.lengthen(s, l, st, req.TTL)
+		vote, err = n.lengthen(s, l, st, req.TTL)
 	case st.holder() != nil || n.isAside(st) && st.Aside.Waiter != req.Place.Waiter:
 		return n.wait(c, s, st, req)
+	default:
+		vote, err = n.grant(c, s, l, st, req)
 	}
-	return n.grant(c, s, l, st, req)
+	return vote, true, err
 }
 
 // discover looks at a key of which nothing is known, and at the same time grants
@@ -318,7 +329,7 @@ func (n *Node) inspect(c *call, key string) (redlock.NodeState, error) {
 		return redlock.NodeState{}, err
 	}
 	asked := n.clock.Now()
-	st, err := n.look(s, key)
+	st, err := n.lookClosely(s, key)
 	if err != nil {
 		return redlock.NodeState{}, err
 	}

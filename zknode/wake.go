@@ -49,34 +49,34 @@ func (n *Node) Watch(key, waiter string, wake func()) (stop func()) {
 }
 
 // wait refuses an acquire, and keeps the place of its waiter or gives it up. That is
-// a hint: if it fails, the refusal stands.
-func (n *Node) wait(c *call, s session, st state, req redlock.AcquireRequest) (redlock.Vote, error) {
-	vote := n.refuse(s, req.Key, st)
+// a hint: if it fails, the refusal stands. If it is written, the key is as st says.
+func (n *Node) wait(c *call, s session, st state, req redlock.AcquireRequest) (vote redlock.Vote, written bool, err error) {
+	vote = n.refuse(s, req.Key, st)
 	n.mu.Lock()
 	w := n.waits[req.Place.Waiter]
 	n.mu.Unlock()
 	c.placings++
 	if w == nil || w.key != req.Key || c.placings > mostPlacings {
-		return vote, nil
+		return vote, false, nil
 	}
-	var err error
 	if req.Place.Hold > 0 {
-		vote.Queued, err = n.place(s, st, w, req.Place)
+		vote.Queued, written, err = n.place(s, st, w, req.Place)
 	} else if st.hasPlace(w.waiter) {
 		_, err = n.write(s, w.key, st, st.without(w.waiter), st.kept())
+		written = err == nil
 	}
 	if stale(err) {
-		return redlock.Vote{}, err
+		return redlock.Vote{}, false, err
 	}
-	return vote, nil
+	return vote, written, nil
 }
 
 // place has a place kept, with a znode to be called by, and listens.
-func (n *Node) place(s session, st state, w *watcher, p redlock.Place) (bool, error) {
+func (n *Node) place(s session, st state, w *watcher, p redlock.Place) (kept, written bool, err error) {
 	next, known := st.record, st.hasPlace(w.waiter)
 	if !known {
 		if len(next.Queue) >= mostPlaces || st.leased && st.Grant == nil {
-			return false, nil
+			return false, false, nil
 		}
 		next = next.enqueue(place{Waiter: p.Waiter, Since: p.Since, Hold: milliseconds(p.Hold)})
 	}
@@ -87,11 +87,12 @@ func (n *Node) place(s session, st state, w *watcher, p redlock.Place) (bool, er
 			calls = append(calls, &zk.CreateRequest{Path: n.wakePath(w.waiter), Acl: n.acl, Flags: zk.FlagEphemeral})
 		}
 		if _, err := n.write(s, w.key, st, next, st.kept(), calls...); err != nil {
-			return false, n.mend(s, w, err)
+			return false, false, n.mend(s, w, err)
 		}
+		written = true
 	}
 	n.placed(s, w)
-	return true, nil
+	return true, written, nil
 }
 
 // placing notes that the server may have a place for a waiter from now on, and
@@ -202,7 +203,7 @@ func (n *Node) makeWay(w *watcher) error {
 // leave takes a waiter out of the queue. What was set aside for it goes to the next.
 func (n *Node) leave(s session, w *watcher) error {
 	for range mostTries {
-		st, err := n.look(s, w.key)
+		st, err := n.lookClosely(s, w.key)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,6 +39,8 @@ type ZooKeeperOptions struct {
 
 	// Java has further arguments for java, such as "-Dname=value".
 	Java []string
+
+	member int // of an ensemble of several, from 1 on
 }
 
 // StartZooKeeper starts a ZooKeeper server, an ensemble of one. It returns once a
@@ -50,12 +55,55 @@ func StartZooKeeper(dir string, clock *Clock, opts ZooKeeperOptions) (*Server, e
 	if opts.MaxSession == 0 {
 		opts.MaxSession = 20 * opts.Tick
 	}
-	return start(kind{
+	k := kind{
 		name:     "ZooKeeper",
 		patience: 60 * time.Second, // a start takes half a second on an idle machine
 		command:  func(s *Server) (string, []string, error) { return zooKeeperCommand(s, opts) },
 		ready:    zooKeeperReady,
-	}, dir, clock, nil)
+	}
+	if opts.member > 0 {
+		k.prepare = func(s *Server) error {
+			return os.WriteFile(filepath.Join(s.Data(), "myid"), fmt.Appendln(nil, opts.member), 0o600)
+		}
+	}
+	return start(k, dir, clock, nil)
+}
+
+// StartZooKeeperEnsemble starts so many ZooKeeper servers that are one ensemble; see
+// StartZooKeeper. A server that is started again is ready once it follows a leader.
+func StartZooKeeperEnsemble(dir string, servers int, opts ZooKeeperOptions) ([]*Server, error) {
+	opts.Config = append(slices.Clone(opts.Config), "initLimit=100", "syncLimit=20")
+	for member := 1; member <= servers; member++ {
+		forData, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		forElections, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		opts.Config = append(opts.Config, fmt.Sprintf("server.%d=127.0.0.1:%d:%d", member, forData, forElections))
+	}
+	all := make([]*Server, servers)
+	errs := make([]error, servers)
+	var starting sync.WaitGroup
+	for i := range all {
+		opts := opts
+		opts.member = i + 1
+		starting.Go(func() {
+			all[i], errs[i] = StartZooKeeper(filepath.Join(dir, strconv.Itoa(opts.member)), nil, opts)
+		})
+	}
+	starting.Wait()
+	if err := errors.Join(errs...); err != nil {
+		for _, s := range all {
+			if s != nil {
+				s.Close()
+			}
+		}
+		return nil, err
+	}
+	return all, nil
 }
 
 // zooKeeperClasses finds the server's jar.
@@ -83,7 +131,11 @@ func zooKeeperCommand(s *Server, opts ZooKeeperOptions) (string, []string, error
 	// A small heap, and no time spent on what pays off after minutes.
 	args := []string{"-Xmx64m", "-Xss256k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"}
 	args = append(args, opts.Java...)
-	return java, append(args, "-cp", jar, "org.apache.zookeeper.server.ZooKeeperServerMain", config), nil
+	program := "org.apache.zookeeper.server.ZooKeeperServerMain"
+	if opts.member > 0 {
+		program = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+	}
+	return java, append(args, "-cp", jar, program, config), nil
 }
 
 func zooKeeperConfig(s *Server, opts ZooKeeperOptions) string {

@@ -169,6 +169,19 @@ func StartZooKeeper(tb TB, opts ZooKeeperOptions) *ZooKeeper {
 	return &ZooKeeper{started(tb, s, err)}
 }
 
+// StartZooKeeperEnsemble starts so many ZooKeeper servers that are one ensemble. They end
+// with the test at the latest.
+func StartZooKeeperEnsemble(tb TB, servers int, opts ZooKeeperOptions) []*ZooKeeper {
+	tb.Helper()
+	all, err := server.StartZooKeeperEnsemble(tb.TempDir(), servers, opts)
+	check(tb, err)
+	var members []*ZooKeeper
+	for _, s := range all {
+		members = append(members, &ZooKeeper{started(tb, s, nil)})
+	}
+	return members
+}
+
 // Proxy stands between clients and one server and does harm on request.
 type Proxy = server.Proxy
 
