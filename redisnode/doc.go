@@ -54,8 +54,9 @@
 //	    +eval +evalsha +get +set +del +exists +pttl +append +getrange +setrange
 //	    +time +publish
 //
-// With these in addition it is faster: +restore +hdel +hgetall +bitfield +client|id
-// +client|kill +script|load +subscribe +unsubscribe. [Node.Probe] tells more with +config|get.
+// With these in addition it is faster: +restore +hdel +hgetall +pexpire +bitfield
+// +client|id +client|kill +script|load +subscribe +unsubscribe. [Node.Probe] tells more
+// with +config|get.
 //
 // TTLs run on the server's wall clock. If that is set forward, locks end early; if
 // it is set back, they last longer. Let it be slewed, not stepped. Every vote

@@ -47,6 +47,16 @@ type scripts struct {
 	acquire, extend *script
 }
 
+// value is what the key holds. A lock without a script is shown as one with.
+func (s scripts) value(t *testing.T) string {
+	if hash := s.client.HGetAll(t.Context(), s.keys[0]).Val(); len(hash) == 1 {
+		for owner, fence := range hash {
+			return fmt.Sprintf("%s:%s:0:%016d", owner, fence, 0)
+		}
+	}
+	return s.client.Get(t.Context(), s.keys[0]).Val()
+}
+
 // untimed finds when a lock ends.
 var untimed = regexp.MustCompile(`:\d{16}(\||$)`)
 
@@ -61,7 +71,7 @@ func (s scripts) play(t *testing.T, seed, began uint64) (log []string) {
 		require.NoError(t, err)
 		known := a
 		known.end, known.left, known.clock = min(1, a.end), min(1, a.left), time.Time{}
-		log = append(log, fmt.Sprintf("%s: %+v, %s", what, known, untimed.ReplaceAllString(s.client.Get(t.Context(), s.keys[0]).Val(), ":end$1")))
+		log = append(log, fmt.Sprintf("%s: %+v, %s", what, known, untimed.ReplaceAllString(s.value(t), ":end$1")))
 		return a
 	}
 	owner, fence := id(0), uint64(0)
@@ -74,7 +84,7 @@ func (s scripts) play(t *testing.T, seed, began uint64) (log []string) {
 	for i := 1; i <= 60; i++ {
 		waiter := id(100 + random.IntN(6))
 		place := fmt.Sprintf("|%d;60000;c;%s", began+uint64(i-random.IntN(3)), waiter)
-		switch random.IntN(8) {
+		switch random.IntN(9) {
 		case 0:
 			acquire("asks", id(i), "", "")
 		case 1, 2:
@@ -86,6 +96,11 @@ func (s scripts) play(t *testing.T, seed, began uint64) (log []string) {
 		case 6:
 			run("extends", s.extend, owner, fence, 60000+i)
 		case 7:
+			who, hint := id(i), began+random.Uint64N(1000)
+			if err := s.client.Restore(t.Context(), s.keys[0], time.Minute, string(appendDump(nil, who, hint))).Err(); err == nil {
+				owner, fence = who, hint
+			}
+		case 8:
 			_, err := releaseScript.run(t.Context(), s.client, s.keys, "", owner, "", "wake:", "1", 0)
 			require.NoError(t, err)
 		}

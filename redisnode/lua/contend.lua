@@ -15,8 +15,9 @@ if ARGV[1] == 'fast' and ARGV[6] == '' and ARGV[7] ~= '' then
       local bit = string.format('%d', ARGV[2] * 8 + 10)
       local given = redis.pcall('BITFIELD', KEYS[2], 'OVERFLOW', 'SAT', -- see give_fence
         'INCRBY', 'u54', bit, '-' .. hint, 'INCRBY', 'u54', bit, string.format('%d', fence + 1))
-      if given[1] == 0 then
-        local head = owner .. ':' .. hint .. ':' .. hint .. ':' .. string.format('%d', now + ARGV[4] * 1000)
+      fence = fence + (given[1] or max_fence)
+      if fence <= max_fence then
+        local head = string.format('%s:%d:%d:%d', owner, fence, fence, now + ARGV[4] * 1000)
         redis.call('SET', KEYS[1], head .. string.sub(value, queue_at), 'PX', ARGV[4])
         return {1, fence, fence, now}
       end
