@@ -56,7 +56,9 @@ func (n *Node) acquire(c *call, req redlock.AcquireRequest) (redlock.Vote, error
 		vote, certain, err := n.acquireAs(c, s, l, st, req)
 		if err == nil && !certain && !sure {
 			// A server may lag behind the ensemble: a refusal needs certainty.
-			st, err = n.lookClosely(s, req.Key)
+			if st, err = n.lookClosely(s, req.Key); err != nil {
+				return redlock.Vote{}, err
+			}
 			sure = true
 			continue
 		}
@@ -67,7 +69,9 @@ func (n *Node) acquire(c *call, req redlock.AcquireRequest) (redlock.Vote, error
 			return redlock.Vote{}, err
 		}
 		// The server that said so has caught up with what changed the key.
-		st, err = n.look(s, req.Key)
+		if st, err = n.look(s, req.Key); err != nil {
+			return redlock.Vote{}, err
+		}
 		sure = true
 	}
 	return redlock.Vote{}, errBusy
