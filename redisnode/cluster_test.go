@@ -64,7 +64,8 @@ func TestHistoriesOfClusters(t *testing.T) {
 		a, b := startCluster(t), startClusterServer(t)
 		meet(t, a, b)
 		ctx, stop := context.WithCancel(t.Context())
-		moved := make(chan int)
+		defer stop()
+		moved := make(chan int, 1)
 		go func() { moved <- reshard(ctx, t, a, b) }()
 		play(t, a, b)
 		stop()
@@ -102,7 +103,7 @@ func meet(t *testing.T, first, second *redis.Client) {
 	host, port := split(first)
 	require.NoError(t, second.ClusterMeet(t.Context(), host, port).Err())
 	knows := func(c *assert.CollectT, who, whom *redis.Client) {
-		require.NoError(c, who.Do(t.Context(), "CLUSTER", "COUNT-FAILURE-REPORTS", clusterID(c, t, whom)).Err())
+		require.NoError(c, who.Do(t.Context(), "CLUSTER", "COUNT-FAILURE-REPORTS", clusterID(t, whom)).Err())
 		require.Contains(c, who.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 	}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
@@ -116,9 +117,9 @@ func split(c *redis.Client) (host, port string) {
 	return host, port
 }
 
-func clusterID(c require.TestingT, t *testing.T, of *redis.Client) string {
-	id, err := of.Do(t.Context(), "CLUSTER", "MYID").Text()
-	require.NoError(c, err)
+// clusterID is a server's name in its cluster; none if it does not tell.
+func clusterID(t *testing.T, of *redis.Client) string {
+	id, _ := of.Do(t.Context(), "CLUSTER", "MYID").Text()
 	return id
 }
 
@@ -134,8 +135,8 @@ func reshard(ctx context.Context, t *testing.T, a, b *redis.Client) (moved int) 
 					continue
 				}
 				seen[slot] = true
-				if err := move(ctx, t, slot, way[0], way[1]); err != nil && ctx.Err() == nil {
-					assert.NoError(t, err)
+				if err := move(ctx, t, slot, way[0], way[1]); err != nil {
+					assert.Error(t, ctx.Err(), "%v", err)
 					return moved
 				}
 				moved++
@@ -147,7 +148,7 @@ func reshard(ctx context.Context, t *testing.T, a, b *redis.Client) (moved int) 
 
 // move does as redis-cli does to move a slot.
 func move(ctx context.Context, t *testing.T, slot uint16, from, to *redis.Client) error {
-	source, target := clusterID(t, t, from), clusterID(t, t, to)
+	source, target := clusterID(t, from), clusterID(t, to)
 	host, port := split(to)
 	set := func(at *redis.Client, words ...any) error {
 		return at.Do(ctx, append([]any{"CLUSTER", "SETSLOT", slot}, words...)...).Err()
