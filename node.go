@@ -93,8 +93,8 @@ type AcquireRequest struct {
 // waited for longest, by Since, for as long as that waiter's Hold: until then it
 // refuses everybody else's acquires. That ends the waiter's place, and the
 // waiter's next acquire ends the setting aside. So a waiter that is gone delays
-// the others by one Hold at most. The queue hangs on the grant or the setting
-// aside that it waits for the end of: if that expires, it is gone.
+// the others by one Hold at most. A node may forget the queue when the grant or the
+// setting aside expires that it waits for the end of.
 type Place struct {
 	Waiter string        // WaiterLength hexadecimal digits, of one waiting caller, over all its attempts
 	Since  uint64        // when it began to wait, by its wall clock in microseconds since 1970

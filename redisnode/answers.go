@@ -3,6 +3,7 @@ package redisnode
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (s *stream) read(to *link) error {
 				return err
 			}
 			if is {
-				s.called(message)
+				s.called(message, batch.answered)
 			}
 			continue
 		}
@@ -114,12 +115,7 @@ func (s *stream) takeAnswer(to *link, b *received) error {
 		if w.call.Place.Hold != 0 {
 			s.place(w.call, a.queued)
 		}
-		s.remaining(&a, w.sent, to.at)
-		if a.clock.IsZero() {
-			// A refusal has not looked at it. What it was a moment ago is what a
-			// later grant's is compared with.
-			a.clock, a.before = s.shown, w.sent-s.since
-		}
+		s.complete(&a, w.sent, to.at)
 		s.tell(to, w, a, err)
 		if isReplica(err) {
 			// Who is it now? The address may lead to another server.
@@ -148,6 +144,9 @@ func (s *stream) again(to *link, w waiting, b *received) {
 		s.queue = append(s.queue, w)
 	}
 	s.mu.Unlock()
+	if over && w.call.Place.Waiter != "" {
+		s.place(w.call, true) // which the script would have ended
+	}
 	switch {
 	case over && w.how == toSettle:
 		s.tell(to, w, answer{}, errReleased)
@@ -156,15 +155,19 @@ func (s *stream) again(to *link, w waiting, b *received) {
 	}
 }
 
-// isReleased looks for a release of a call's owner, among those of the reader's calls
-// from one on, which were not told yet, and all that come behind them.
+// isReleased looks for a release of a call's owner among those behind it.
 func (s *stream) isReleased(call *redlock.Call, from int) bool {
+	return s.anyFrom(from, func(c *redlock.Call) bool {
+		return c.Op == redlock.OpRelease && c.Owner == call.Owner && c.Key == call.Key
+	})
+}
+
+// anyFrom looks for a call among those of the reader's from one on, which were not told
+// yet, and all that come behind them.
+func (s *stream) anyFrom(from int, is func(*redlock.Call) bool) bool {
 	for _, calls := range [][]waiting{s.taken[from:], s.sent, s.batch, s.queue} {
-		for i := range calls {
-			c := calls[i].call
-			if c.Op == redlock.OpRelease && c.Owner == call.Owner && c.Key == call.Key {
-				return true
-			}
+		if slices.ContainsFunc(calls, func(w waiting) bool { return is(w.call) }) {
+			return true
 		}
 	}
 	return false
@@ -173,7 +176,22 @@ func (s *stream) isReleased(call *redlock.Call, from int) bool {
 // readNative reads what became of a native call, and says how it must be made
 // again if that was not all. A grant waits for the counter and the server's clock.
 func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
-	result, err := readNative(to.reader, w.call.Op)
+	var result outcome
+	var err error
+	switch {
+	case w.call.Op == redlock.OpRelease:
+		result, err = readReleased(to.reader)
+	case wantsPlace(w.call):
+		return s.readQueued(to, w)
+	case w.call.Place.Waiter != "":
+		var wasAside bool
+		result, wasAside, err = readTaken(to.reader)
+		if result == done && !wasAside && err == nil {
+			s.place(w.call, true) // it won by itself, and may have a place still
+		}
+	default:
+		result, err = readAcquired(to.reader)
+	}
 	if err != nil {
 		return native, err
 	}
@@ -195,6 +213,21 @@ func (s *stream) readNative(to *link, w waiting, b *received) (manner, error) {
 	default:
 		return byDigest, nil
 	}
+	return native, nil
+}
+
+// readQueued reads of a place and ends its call, unless the key may be had.
+func (s *stream) readQueued(to *link, w waiting) (manner, error) {
+	a, result, err := readQueued(to.reader, w.call, s.serverTime(to.at))
+	if err != nil {
+		return native, err
+	}
+	s.place(w.call, true)
+	if result != done {
+		return byDigest, nil
+	}
+	s.complete(&a, w.sent, to.at)
+	s.tell(to, w, a, nil)
 	return native, nil
 }
 
@@ -256,15 +289,25 @@ func (s *stream) readClock(to *link, asked waiting, b *received) error {
 	return nil
 }
 
-// remaining works out what is left of a lock of which the server told only when
-// it ends, by what its clock was when it was heard last.
-func (s *stream) remaining(a *answer, sent, now time.Duration) {
+// complete works out what the server did not tell: what is left of a lock of which it
+// told when it ends; and its clock, where it did not look at it. What that was a moment
+// ago is what a later grant's is compared with.
+func (s *stream) complete(a *answer, sent, now time.Duration) {
 	if !a.clock.IsZero() {
 		s.hear(a.clock, sent, now)
 	}
 	if a.end != 0 {
 		a.left = max(time.Millisecond, time.Duration(a.end)*time.Microsecond-time.Duration(s.ahead.Load())-now)
 	}
+	if a.clock.IsZero() {
+		a.clock, a.before = s.shown, sent-s.since
+	}
+}
+
+// serverTime is what the server's clock shows at a local instant, by what it was when it
+// was heard last.
+func (s *stream) serverTime(at time.Duration) serverTime {
+	return serverTime((at + time.Duration(s.ahead.Load())).Microseconds())
 }
 
 // hear notes what the server's clock shows, in answer to a request that was sent

@@ -22,9 +22,12 @@
 //
 // With the default prefix, for a key "orders" and an owner of 32 digits:
 //
-//	redlock:{orders}                   "owner:fence:counter:end", and the queue of
-//	                                   those who wait; lasts for the TTL. "~waiter..."
-//	                                   while a freed key is set aside, some 60 ms
+//	redlock:{orders}                   the lock: a hash {owner: fence}, or, if a script
+//	                                   wrote it, "owner:fence:counter:end"; lasts for
+//	                                   the TTL. Of "~waiter" while a freed key is set
+//	                                   aside for that one, some 60 ms
+//	redlock:{orders}:queue             the places of those who wait; goes with the last
+//	                                   of them, or a minute after one asked
 //	redlock:{orders}:released:<owner>  a tombstone; lasts for TombstoneRetention
 //	redlock:fences                     the counters of all keys, half a megabyte; on a
 //	                                   cluster redlock:{<number>}:fences, for each slot
@@ -51,12 +54,12 @@
 // select for a database other than 0:
 //
 //	ACL SETUSER locks on >password ~redlock:* &redlock:* +hello +auth +info
-//	    +eval +evalsha +get +set +del +exists +pttl +append +getrange +setrange
-//	    +time +publish
+//	    +eval +evalsha +get +set +del +exists +pttl +getrange +setrange +time
 //
-// With these in addition it is faster: +restore +hdel +hgetall +pexpire +bitfield
-// +client|id +client|kill +script|load +subscribe +unsubscribe. [Node.Probe] tells more
-// with +config|get.
+// With these in addition waiters are called, and need not poll: +subscribe
+// +unsubscribe +publish +zadd +zpopmin +zrange +zrem +pexpire. With these it is faster:
+// +restore +hget +hdel +hgetall +bitfield +client|id +client|kill +script|load. To give
+// only some of either list is of no use. [Node.Probe] tells more with +config|get.
 //
 // TTLs run on the server's wall clock. If that is set forward, locks end early; if
 // it is set back, they last longer. Let it be slewed, not stepped. Every vote

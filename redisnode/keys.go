@@ -8,7 +8,7 @@ import (
 
 // keyNames are the names that a lock's key has on the server.
 type keyNames struct {
-	lock   string // holds the owner, its fence, and the queue; see lua/common.lua
+	lock   string // holds the owner and its fence; see lua/common.lua
 	fences string // holds the counter, among others
 	at     int    // where, in bytes
 }
@@ -32,14 +32,15 @@ func tagOf(key string) string {
 
 var tagEscaper = strings.NewReplacer("%", "%25", "}", "%7D")
 
-// of lists the keys of a script in the order of lua/common.lua. The tombstone is
+// of lists the keys of a script in the order of lua/queue.lua. The tombstone is
 // what bars an owner that has released.
 func (k keyNames) of(owner string) []string {
-	return []string{k.lock, k.fences, k.lock + tombstoneInfix + owner}
+	return []string{k.lock, k.fences, k.lock + queueInfix, k.lock + tombstoneInfix + owner}
 }
 
 const (
 	fences         = "fences"
+	queueInfix     = ":queue"
 	tombstoneInfix = ":released:"
 )
 

@@ -221,7 +221,7 @@ func (s *stream) do(l *link, command ...string) error {
 		if err != nil || !is {
 			return err // or it is what answers SUBSCRIBE and UNSUBSCRIBE
 		}
-		s.called(message)
+		s.called(message, 0)
 	}
 }
 

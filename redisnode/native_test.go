@@ -2,6 +2,7 @@ package redisnode
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -39,13 +40,39 @@ func TestDumpsSuitTheServer(t *testing.T) {
 		if setting[0] != "" {
 			require.NoError(t, c.ConfigSet(t.Context(), setting[0], setting[1]).Err())
 		}
-		for _, fence := range []uint64{1, 1 << 31, redlock.MaxFence} {
-			require.NoError(t, c.Restore(t.Context(), "k", time.Minute, string(appendDump(nil, owner, fence))).Err(), "%v", setting)
-			require.Equal(t, map[string]string{owner: fmt.Sprint(fence)}, c.HGetAll(t.Context(), "k").Val())
-			require.EqualValues(t, 1, c.HDel(t.Context(), "k", owner).Val())
+		stands := func(dump []byte, field, value string) {
+			require.NoError(t, c.Restore(t.Context(), "k", time.Minute, string(dump)).Err(), "%v", setting)
+			require.Equal(t, map[string]string{field: value}, c.HGetAll(t.Context(), "k").Val())
+			require.EqualValues(t, 1, c.HDel(t.Context(), "k", field).Val())
 			require.Zero(t, c.Exists(t.Context(), "k").Val())
 		}
+		for _, fence := range []uint64{1, 1 << 31, redlock.MaxFence} {
+			stands(appendDump(nil, owner, fence), owner, fmt.Sprint(fence))
+			stands(appendTaken(nil, owner, fence, math.MaxInt64), owner, fmt.Sprint(fence, ":", math.MaxInt64))
+		}
+		stands(appendAside(nil, owner), "~"+owner, "0")
 	}
+}
+
+// A waiter's lock that was made to last longer does not end when it says.
+func TestAWaitersLockThatLastsLonger(t *testing.T) {
+	n := New(nil, Options{Addr: testserver.StartRedis(t).Addr()})
+	defer n.Close()
+	const owner, another = "0123456789abcdef0123456789abcdef", "ffffffffffffffffffffffffffffffff"
+	hint := uint64(time.Now().UnixMicro())
+	names := n.namesOf("k")
+	past := serverTime(time.Now().Add(-time.Second).UnixMicro())
+	require.NoError(t, n.client.Restore(t.Context(), names.lock, time.Hour, string(appendTaken(nil, owner, hint, past))).Err())
+	defer n.Watch("k", another, func() {})()
+	done := make(chan *redlock.Call, 1)
+	n.Submit(&redlock.Call{Op: redlock.OpAcquire, Key: "k", Owner: another, TTL: time.Minute, Hint: hint, Ordered: true, Timeout: time.Minute,
+		Place: redlock.Place{Waiter: another, Since: 1, Hold: time.Minute}, Done: func(c *redlock.Call) { done <- c }})
+	call := <-done
+	require.NoError(t, call.Err)
+	require.True(t, call.Vote.Queued)
+	require.Equal(t, owner, call.Vote.Holder)
+	require.Equal(t, hint, call.Vote.Counter)
+	require.Greater(t, call.Vote.Remaining, time.Minute)
 }
 
 // A native grant may be released by force before a script has settled its fence, which
@@ -56,7 +83,7 @@ func TestSettlingBringsNothingBack(t *testing.T) {
 	const owner = "0123456789abcdef0123456789abcdef"
 	names := n.namesOf("k")
 	settle := func(how string) bool {
-		a, err := runScript(t.Context(), n.client, acquireScript, names.of(owner), "", names.at, owner, 60000, 1<<50, how, "", "")
+		a, err := runScript(t.Context(), n.client, acquireScript, names.of(owner), "", names.at, owner, 60000, 1<<50, how, "", "", "", "")
 		require.NoError(t, err)
 		return a.yes
 	}

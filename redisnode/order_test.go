@@ -64,6 +64,67 @@ func TestAnAcquireMadeAgainDoesNotUndoItsRelease(t *testing.T) {
 		require.ErrorContains(t, late.Err, "released", "it had the key until then: a no would say that it had not")
 		require.Zero(t, c.Exists(t.Context(), "redlock:{k}").Val())
 	})
+	t.Run("of a waiter, which leaves no place behind", func(t *testing.T) {
+		n, c := start(t)
+		hint := micros()
+		together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
+		stop := n.Watch("k", owner(7), func() {})
+		waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
+		together(t, n, waits)
+		require.True(t, waits.Vote.Queued)
+		late := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(3), Hint: hint, Place: redlock.Place{Waiter: owner(7)}}
+		together(t, n, late, &redlock.Call{Op: redlock.OpRelease, Owner: chance(3)})
+		require.False(t, late.Vote.Granted)
+		stop()
+		together(t, n, &redlock.Call{Op: redlock.OpRelease, Owner: chance(1)})
+		require.Zero(t, c.Exists(t.Context(), "redlock:{k}", "redlock:{k}:queue").Val())
+	})
+}
+
+// A waiter whose process has hung up is passed over.
+func TestAWaiterThatHungUp(t *testing.T) {
+	addr := testserver.StartRedis(t).Addr()
+	n, gone := node(t, addr), redisnode.New(nil, redisnode.Options{Addr: addr})
+	hint := uint64(time.Now().UnixMicro())
+	together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
+	woken := make(chan struct{}, 1)
+	gone.Watch("k", owner(7), func() {})
+	defer n.Watch("k", owner(8), func() { woken <- struct{}{} })()
+	for i, waits := range []*redisnode.Node{gone, n} {
+		call := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2 + i), Hint: hint, Place: redlock.Place{Waiter: owner(7 + i), Since: uint64(1 + i), Hold: time.Hour}}
+		together(t, waits, call)
+		require.True(t, call.Vote.Queued)
+	}
+	require.NoError(t, gone.Close())
+	c := client(t, &redis.Options{Addr: addr})
+	require.Eventually(t, func() bool { return strings.Count(c.ClientList(t.Context()).Val(), " sub=1 ") == 1 }, patience, time.Millisecond)
+	together(t, n, &redlock.Call{Op: redlock.OpRelease, Owner: chance(1), Wake: true})
+	select {
+	case <-woken:
+	case <-time.After(patience):
+		t.Fatal("the other waiter was not called")
+	}
+}
+
+// A waiter that wins a key which was not set aside for it may have a place still, which
+// goes with the waiter.
+func TestAFreeKeyWithAQueue(t *testing.T) {
+	s := testserver.StartRedis(t)
+	n, c := node(t, s.Addr()), client(t, &redis.Options{Addr: s.Addr()})
+	hint := uint64(time.Now().UnixMicro())
+	together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
+	stop := n.Watch("k", owner(7), func() {})
+	waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
+	together(t, n, waits)
+	require.True(t, waits.Vote.Queued)
+	require.Positive(t, c.PTTL(t.Context(), "redlock:{k}:queue").Val())
+	require.NoError(t, c.Del(t.Context(), "redlock:{k}").Err(), "as if it had expired")
+	takes := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(3), Hint: hint + 1, Place: redlock.Place{Waiter: owner(7)}}
+	together(t, n, takes)
+	require.True(t, takes.Vote.Granted)
+	stop()
+	together(t, n, &redlock.Call{Op: redlock.OpRelease, Owner: chance(3)})
+	require.Zero(t, c.Exists(t.Context(), "redlock:{k}", "redlock:{k}:queue").Val())
 }
 
 // breaking is a connection that breaks when it is to write some word.
@@ -126,7 +187,7 @@ func withoutMemory(t *testing.T, c *redis.Client, f func()) {
 }
 
 func TestOutOfMemory(t *testing.T) {
-	t.Run("a lock that somebody waits for is released", func(t *testing.T) {
+	t.Run("a lock that somebody waits for is released, and set aside", func(t *testing.T) {
 		addr := testserver.StartRedis(t).Addr()
 		n, c := node(t, addr), client(t, &redis.Options{Addr: addr})
 		hint := uint64(time.Now().UnixMicro())
@@ -139,7 +200,10 @@ func TestOutOfMemory(t *testing.T) {
 		release := &redlock.Call{Op: redlock.OpRelease, Owner: chance(1), Hint: hint, Wake: true}
 		withoutMemory(t, c, func() { together(t, n, release) })
 		require.NoError(t, release.Err)
-		require.Zero(t, c.Exists(t.Context(), "redlock:{k}").Val())
+		takes := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(3), Hint: hint, Place: redlock.Place{Waiter: owner(7)}}
+		together(t, n, takes)
+		require.True(t, takes.Vote.Granted)
+		require.Greater(t, takes.Vote.Fence, hint)
 	})
 	t.Run("plain commands serve again afterwards", func(t *testing.T) {
 		addr := testserver.StartRedis(t).Addr()

@@ -165,7 +165,8 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 		return redlock.Vote{}, n.explain("acquire", errTTL)
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
-		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), "1", "", "")
+		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), "1", "", "", "", "")
+
 }
 
 // Confirm implements redlock.Node.

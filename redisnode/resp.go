@@ -156,6 +156,15 @@ func readText(r *bufio.Reader, known string) (string, error) {
 	return string(bytes[:size]), err
 }
 
+// readMap reads how many fields a hash has, of which follow as many names and values.
+func readMap(r *bufio.Reader) (int, error) {
+	n, err := readNumber(r, '%')
+	if err == nil && (n < 0 || n > maxBulk) {
+		err = errNotRedis
+	}
+	return int(n), err
+}
+
 // skipReply reads a reply of any kind that a command without a script has.
 func skipReply(r *bufio.Reader) error {
 	line, err := readLine(r)

@@ -17,10 +17,11 @@ import (
 var luaFiles embed.FS
 
 var (
-	acquireScript = loadScript(8, "contend", "common", "acquire")
+	acquireScript = loadScript(10, "common", "queue", "acquire")
 	confirmScript = loadScript(5, "common", "confirm")
 	extendScript  = loadScript(5, "renew", "common", "extend")
-	releaseScript = loadScript(6, "release")
+	releaseScript = loadScript(6, "queue", "release")
+
 	inspectScript = loadScript(2, "common", "inspect")
 )
 

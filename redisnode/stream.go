@@ -81,7 +81,9 @@ const (
 //
 // While requests are under way to a server nearby, further ones are kept back, and
 // all leave in one write once those are answered: a crowd's requests share system
-// calls on both sides, and a lone request leaves at once. Whoever finds that
+// calls on both sides, and a lone request leaves at once. So does a release that
+// others may wait for, of a node that is slower than a majority: whom those call
+// shall not find the key held on this one. Whoever finds that
 // something may be written does it: a caller of submit, or the reader. So the
 // stream has two goroutines, from the first call until close: one connects, one
 // reads.
@@ -102,6 +104,7 @@ type stream struct {
 	closed   bool
 	watched  bool // the timer is set
 	flushing bool // somebody is writing
+	urgent   bool // what is in the queue shall not be kept back
 
 	queue  []waiting // submitted, and not written
 	batch  []waiting // taken from the queue by whoever writes; changed with mu held
@@ -195,6 +198,7 @@ func (s *stream) submit(call *redlock.Call) {
 		s.watched = true
 		s.clock.AfterFunc(watchEvery, s.watch)
 	}
+	s.urgent = s.urgent || call.Op == redlock.OpRelease && call.Hint == 0 // it waited itself, so others may
 	flush := s.mayFlush()
 	s.mu.Unlock()
 	if flush {
@@ -230,7 +234,7 @@ func (s *stream) mayFlush() bool {
 
 func (s *stream) writable() bool {
 	return s.link != nil && len(s.queue) > 0 &&
-		(s.unanswered() == 0 || s.distance.far() && s.flying < maxFlying)
+		(s.unanswered() == 0 || (s.urgent || s.distance.far()) && s.flying < maxFlying)
 }
 
 // flush writes what may be written.
@@ -243,6 +247,7 @@ func (s *stream) flush() {
 			return
 		}
 		to := s.link
+		s.urgent = false
 		n := min(len(s.queue), maxBatch)
 		s.batch = append(s.batch[:0], s.queue[:n]...)
 		rest := copy(s.queue, s.queue[n:])
@@ -287,15 +292,15 @@ type raises struct {
 // encode writes the batch into the buffer. What is native does not tell the
 // server's clock, so it is asked for behind the last of them.
 func (s *stream) encode(to *link, now time.Duration) {
-	server := (now + time.Duration(s.ahead.Load())).Microseconds()
+	server := s.serverTime(now)
 	s.buf, s.leaves = s.buf[:0], s.leaves[:0]
 	timed := false
 	for i := range s.batch {
 		w := s.batch[i]
 		w.sent = now
-		if w.how == undecided && to.native.Load() && isNative(w.call, server) {
-			s.encodeNative(&w)
-			timed = timed || w.call.Op == redlock.OpAcquire
+		if w.how == undecided && to.isNative(w.call, server) {
+			s.encodeNative(&w, to, server)
+			timed = timed || w.call.Op == redlock.OpAcquire && !wantsPlace(w.call)
 			continue
 		}
 		s.encodeRaises(now) // which comes before all else that acquired calls may be followed by
@@ -318,15 +323,25 @@ func (s *stream) encode(to *link, now time.Duration) {
 
 // encodeNative writes a native call. A release comes behind the raising of the counter
 // for its acquire.
-func (s *stream) encodeNative(w *waiting) {
+func (s *stream) encodeNative(w *waiting, to *link, server serverTime) {
 	r := &s.raises
 	if w.call.Op == redlock.OpRelease && r.words > 0 && w.call.Hint >= r.lowest {
 		s.encodeRaises(w.sent)
 	}
 	start := len(s.buf)
-	s.buf, r.counts = s.node.appendNative(s.buf, r.counts, w.call)
-	if w.call.Op == redlock.OpAcquire {
+	acquire := w.call.Op == redlock.OpAcquire
+	switch {
+	case acquire && wantsPlace(w.call):
+		s.buf = s.node.appendQueue(s.buf, w.call, to)
+		acquire = false // nothing is raised for it
+	case acquire && w.call.Place.Waiter != "":
+		s.buf, r.counts = s.node.appendTake(s.buf, r.counts, w.call, server)
+	default:
+		s.buf, r.counts = s.node.appendNative(s.buf, r.counts, w.call)
+	}
+	if acquire {
 		if r.words == 0 || w.call.Hint < r.lowest {
+
 			r.lowest = w.call.Hint
 		}
 		r.words += countWords

@@ -436,7 +436,7 @@ func TestGoneWaitersLeaveNothing(t *testing.T) {
 				require.True(t, vote.Queued)
 			}, func() { call(redlock.OpRelease, 1, redlock.Place{}) }, stop)
 			require.Eventually(t, func() bool { return call(redlock.OpAcquire, 3, redlock.Place{}).Granted }, patience, time.Millisecond)
-			require.NotContains(t, c.Get(ctx, "redlock:{"+name+"}").Val(), waiter)
+			require.Zero(t, c.Exists(ctx, "redlock:{"+name+"}:queue").Val())
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
@@ -103,7 +104,7 @@ func (n *Node) finish(call *redlock.Call, a answer, who identified, err error) {
 // isReserved finds what owners cannot have, as it has a meaning in a lock's value. It
 // takes less time than strings.ContainsAny.
 func isReserved(owner string) bool {
-	return strings.IndexByte(owner, '~') >= 0 || strings.IndexByte(owner, ':') >= 0 || strings.IndexByte(owner, '|') >= 0
+	return strings.IndexByte(owner, '~') >= 0 || strings.IndexByte(owner, ':') >= 0
 }
 
 func isWaiter(id string) bool {
@@ -135,10 +136,14 @@ func scriptOf(op redlock.Op) *script {
 func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
 	call := w.call
 	s := scriptOf(call.Op)
+	queues := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease
 	tombstone := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease && !(call.Ordered && to.sealed)
 	keys := 2
+	if queues {
+		keys++
+	}
 	if tombstone {
-		keys = 3
+		keys++
 	}
 	b = appendArray(b, 3+keys+s.arguments)
 	if w.how == byText || w.how == toSettle {
@@ -150,6 +155,9 @@ func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
 	b = n.appendKey(b, call.Key, "", "")
 	at := counterOf(tagOf(call.Key))
 	b = appendBulk(b, n.fencesOf(at))
+	if queues {
+		b = n.appendKey(b, call.Key, queueInfix, "")
+	}
 	if tombstone {
 		b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
 	}
@@ -169,7 +177,7 @@ func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
 		default:
 			b = appendBulk(appendNumber(b, min(call.Hint, redlock.MaxFence)), flag(!call.Ordered || !to.sealed))
 		}
-		b = appendPlace(b, call.Place, to.channel)
+		b = appendPlace(b, call.Place, to)
 	case redlock.OpConfirm:
 		b = appendNumber(appendNumber(b, call.Fence), call.Token)
 	case redlock.OpExtend:
@@ -193,22 +201,34 @@ func flag(is bool) string {
 	return ""
 }
 
-// appendPlace writes a waiter and its place in the queue as lua/common.lua has it;
-// none, if it could not be called.
-func appendPlace(b []byte, p redlock.Place, channel string) []byte {
-	if p.Waiter == "" || channel == "" {
-		return appendBulk(appendBulk(b, ""), "")
+// appendPlace writes what the acquire script takes of a waiter; no place, if it does not
+// want one or could not be called.
+func appendPlace(b []byte, p redlock.Place, to *link) []byte {
+	if p.Waiter == "" || to.channel == "" {
+		return append(b, "$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n"...)
 	}
 	b = appendBulk(b, p.Waiter)
 	if p.Hold == 0 {
-		return appendBulk(b, "")
+		return append(b, "$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n"...)
 	}
-	var buf [128]byte
-	place := append(buf[:0], '|')
-	place = append(strconv.AppendUint(place, p.Since, 10), ';')
-	place = append(strconv.AppendInt(place, milliseconds(p.Hold), 10), ';')
-	place = append(append(place, channel...), ';')
-	return appendBulk(b, append(place, p.Waiter...))
+	b = appendNumber(b, p.Since)
+	b = appendMember(b, p, to)
+	return appendNumber(b, uint64(queueKept.Milliseconds()))
+}
+
+// queueKept is for how long a queue is kept from when somebody last asked for a place.
+// Waiters do that every now and then.
+const queueKept = time.Minute
+
+// appendMember writes a place as lua/queue.lua has it.
+func appendMember(b []byte, p redlock.Place, to *link) []byte {
+	var buf [256]byte
+	member := append(append(buf[:0], p.Waiter...), to.channel...)
+	member = append(strconv.AppendInt(member, milliseconds(p.Hold), 10), ';')
+	if to.native.Load() {
+		member = appendAside(member, p.Waiter)
+	}
+	return appendBulk(b, member)
 }
 
 // streamable says whether one connection can carry all calls.

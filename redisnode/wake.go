@@ -35,8 +35,9 @@ func (n *Node) Watch(key, waiter string, wake func()) (stop func()) {
 }
 
 // called is told of a message: a waiter's id and the name of the lock that was
-// set aside for it.
-func (s *stream) called(message string) {
+// set aside for it. One that is gone may be on its way to take it still: it won by
+// the calls of other nodes.
+func (s *stream) called(message string, answered int) {
 	if len(message) <= redlock.WaiterLength {
 		return
 	}
@@ -48,7 +49,12 @@ func (s *stream) called(message string) {
 		w.wake()
 		return
 	}
-	if key, ok := keyOf(s.node.prefix, lock); ok {
+	s.mu.Lock()
+	takes := s.anyFrom(s.next+answered, func(call *redlock.Call) bool {
+		return call.Op == redlock.OpAcquire && call.Place.Waiter == waiter && call.Place.Hold == 0
+	})
+	s.mu.Unlock()
+	if key, ok := keyOf(s.node.prefix, lock); ok && !takes {
 		s.makeWay(key, waiter)
 	}
 }

@@ -1,7 +1,8 @@
 -- ARGV: 3 owner, 4 ttl_ms, 5 hint, 6 whether the owner may have released before
 -- ('1'), or not (''), or holds the lock by a native grant whose fence is not above the
 -- counter and shall be this hint instead ('settle'), or shall be found ('count'),
--- 7 waiter, 8 the place that it wants in the queue (or '')
+-- 7 waiter, 8 since when it has waited, if it wants a place in the queue (or ''), 9 the
+-- place, 10 for how long in milliseconds a queue is kept
 local owner, ttl_ms, waiter = ARGV[3], tonumber(ARGV[4]), ARGV[7]
 read_lock()
 
@@ -25,50 +26,34 @@ if is_of(owner) and not settle then
   end
   local counter = read_counter()
   raise_counter(counter) -- in case it was evicted
+  if waiter ~= '' then
+    forget(waiter)
+  end
   return yes(lock.fence, counter)
 end
 
-local mine = lock and (settle and is_of(owner) or lock.set_aside and lock.owner == '~' .. waiter)
+local mine = lock and (settle and is_of(owner) or lock.set_aside and lock.owner == '~' .. waiter) or false
+local wants_place = ARGV[8] ~= ''
+-- Who wins, or most likely will, waits no more. What was set aside took the place with it,
+-- unless the call has just made another one.
+if waiter ~= '' and (not lock or mine == wants_place) then
+  forget(waiter)
+end
 if lock and not mine then
-  local known = waiter ~= '' and lock.value and string.find(lock.value, waiter, lock.queue_at, true)
-  if ARGV[8] == '' then
-    if known then -- it will most likely win, and wait no more
-      redis.call('SET', KEYS[1], (string.gsub(lock.value, '|[^|]*;' .. waiter, '')), 'KEEPTTL')
-    end
+  local foreign = lock.fence == 0 and not lock.set_aside
+  if not wants_place or foreign or type(redis.pcall('ZADD', KEYS[3], 'NX', ARGV[8], ARGV[9])) == 'table' then
     return no(0)
   end
-  if known then
-    return no(1)
-  end
-  if lock.fence == 0 and not lock.set_aside then
-    return no(0) -- somebody's own data
-  end
-  local place = ARGV[8]
-  if lock.native then
+  redis.call('PEXPIRE', KEYS[3], ARGV[10])
+  if lock.native and not lock.set_aside then
+    -- Its owner shall find that it takes a script to release it, which calls the waiter.
     lock_end()
-    redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, 0, lock.ends, place), 'KEEPTTL')
-    return no(1)
-  end
-  if #lock.value > 8000 then
-    return no(0) -- whoever comes now asks now and then
-  end
-  -- First come, first served. Almost always the newest comes last, and its place is
-  -- as long as the last one; or else it is shorter than 128.
-  local since = tonumber(string.match(place, '^|(%d+)'))
-  local last = string.match(lock.value, '^|(%d+)', -#place) or string.match(string.sub(lock.value, -128), '|(%d+)[^|]*$')
-  if not last or tonumber(last) <= since then
-    redis.call('APPEND', KEYS[1], place)
-  else
-    local before, behind = '', ''
-    for entry, other in string.gmatch(string.sub(lock.value, lock.queue_at), '(|(%d+)[^|]*)') do
-      if tonumber(other) <= since then before = before .. entry else behind = behind .. entry end
-    end
-    redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, lock.counter, lock.ends, before .. place .. behind), 'KEEPTTL')
+    redis.call('SET', KEYS[1], value_of(lock.owner, lock.fence, 0, lock.ends), 'KEEPTTL')
   end
   return no(1)
 end
 -- What was to be settled and is gone was released by force, perhaps.
-if (ARGV[6] == '1' or settle and not lock) and redis.call('EXISTS', KEYS[3]) == 1 then
+if (ARGV[6] == '1' or settle and not lock) and redis.call('EXISTS', KEYS[4]) == 1 then
   return no(0)
 end
 

@@ -1,24 +1,19 @@
 -- Stands before all scripts but release, after the constants horizon_us and max_fence.
--- KEYS: 1 lock, 2 fences, 3 tombstone. ARGV[1] says what to tell of the server:
+-- KEYS: 1 lock, 2 fences. ARGV[1] says what to tell of the server:
 -- 'fast' for as little as can be, by as few commands; '' for its clock and what
 -- is left of a lock; 'may' for its identity too, if it lets us; 'must' or fail.
 -- ARGV[2] says where in the fences the lock's counter is (not to release, which needs none).
 --
--- A lock is a string 'owner:fence:counter:until' with the PX of the grant, and
--- behind it the queue, a '|since_us;hold_ms;channel;waiter' for each place. The
+-- A lock is a string 'owner:fence:counter:until' with the PX of the grant. The
 -- counter is 0 where only the fence key knows it. The end is in microseconds of
 -- the server's clock. While the key is set aside for a waiter, its owner is
--- '~waiter' and its fence 0.
+-- '~waiter' and all the rest 0.
 --
--- A lock taken without a script is a hash instead, of its fence by the owner (see
--- native.go).
+-- A lock taken or set aside without a script is a hash instead, of its fence by the
+-- owner. If a waiter took it, ':until' is behind the fence. See native.go.
 --
 -- The fences are a string of counters. Each is 8 bytes, the highest first, and tells the
 -- smallest fence that may be given next. A lock shares its counter with others.
---
--- A queue may be long, and Lua takes its time for each character of a new string,
--- and for what '.*' in a pattern goes over. So a queue is looked at where it stands,
--- in the lock's value, and copied only to be written.
 --
 -- Lua prints numbers with 14 digits and a fence has 16, so a number becomes text
 -- by text_of alone; as numbers fences are exact, for they stay below 2^53.
@@ -64,18 +59,19 @@ local function read_lock()
   end
   if type(value) == 'table' then
     local hash = redis.pcall('HGETALL', KEYS[1])
-    local fence = #hash == 2 and #hash[1] == 32 and string.match(hash[2], '^%d+$')
-    if not fence or #fence > 16 then
+    local owner, fence = hash[1], string.match(hash[2] or '', '^(%d+):?%d*$')
+    local set_aside = owner and string.byte(owner) == 126 -- '~'
+    if #hash ~= 2 or not fence or #fence > 16 or #owner ~= (set_aside and 33 or 32) then
       error(hash.err or value.err)
     end
-    lock = {owner = hash[1], fence = tonumber(fence), counter = 0, ends = '0', until_us = 0, native = true}
+    lock = {owner = owner, fence = tonumber(fence), counter = 0, ends = '0', until_us = 0}
+    lock.native, lock.set_aside = true, set_aside
     return
   end
-  local _, last, owner, fence, counter, ends = string.find(value, '^([^:|]+):(%d+):(%d+):(%d+)')
+  local owner, fence, counter, ends = string.match(value, '^([^:]+):(%d+):(%d+):(%d+)$')
   if owner and #fence <= 16 and #counter <= 16 and #ends <= 16 then
     lock = {owner = owner, fence = tonumber(fence), counter = tonumber(counter), ends = ends, until_us = tonumber(ends)}
-    lock.set_aside = string.byte(owner) == 126 -- '~'
-    lock.value, lock.queue_at = value, last + 1
+    lock.set_aside = string.byte(owner) == 126
   else
     lock = {owner = value == '' and '(empty)' or string.sub(value, 1, 100), fence = 0, counter = 0, ends = '0', until_us = 0}
   end
@@ -85,11 +81,10 @@ local function is_of(owner)
   return lock and lock.fence > 0 and lock.owner == owner
 end
 
--- A lock with the queue that it has, or with another one.
-local function value_of(owner, fence, counter, ends, queue)
-  local head = owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends
-  return head .. (queue or lock and lock.value and string.sub(lock.value, lock.queue_at) or '')
+local function value_of(owner, fence, counter, ends)
+  return owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends
 end
+
 
 -- The lock's end in microseconds.
 local function lock_end()
