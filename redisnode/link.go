@@ -63,7 +63,7 @@ func (s *stream) dial() (*link, error) {
 		raw = conn
 		return conn, err
 	}
-	opts.PoolSize, opts.MinIdleConns, opts.PipelinePoolSize = 1, 0, -1
+	opts.PoolSize, opts.MinIdleConns, opts.PipelinePoolSize = 2, 0, -1 // a pool of one would go on dialling by itself
 	opts.MaxRetries, opts.DialerRetries = -1, 1
 	opts.Protocol, opts.DisableIdentity, opts.ContextTimeoutEnabled = 2, true, true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}

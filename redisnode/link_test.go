@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/quorumlock/redlock"
 	"github.com/quorumlock/redlock/internal/testserver"
@@ -124,4 +125,22 @@ func TestReleasesAreAlwaysTaken(t *testing.T) {
 	defer func() { s.queue = nil }()
 	require.ErrorIs(t, s.unable(redlock.OpAcquire), errTooMany)
 	require.NoError(t, s.unable(redlock.OpRelease))
+}
+
+// A server that cannot be reached leaves nothing behind that goes on trying.
+func TestAFailedDialLeavesNothing(t *testing.T) {
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := nobody.Addr().String()
+	require.NoError(t, nobody.Close())
+	before := goleak.IgnoreCurrent()
+	for range 100 {
+		n := New(nil, Options{Addr: addr})
+		done := make(chan error, 1)
+		n.Submit(&redlock.Call{Op: redlock.OpRelease, Key: "k", Owner: "0123456789abcdef0123456789abcdef",
+			Timeout: time.Minute, Done: func(c *redlock.Call) { done <- c.Err }})
+		require.Error(t, <-done)
+		require.NoError(t, n.Close())
+	}
+	goleak.VerifyNone(t, before)
 }

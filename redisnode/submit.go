@@ -5,9 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/quorumlock/redlock"
 	"github.com/redis/go-redis/v9"
@@ -117,118 +115,6 @@ var opNames = map[redlock.Op]string{
 	redlock.OpConfirm: "confirm",
 	redlock.OpExtend:  "extend",
 	redlock.OpRelease: "release",
-}
-
-// scriptOf is the script of an operation.
-func scriptOf(op redlock.Op) *script {
-	switch op {
-	case redlock.OpAcquire:
-		return acquireScript
-	case redlock.OpConfirm:
-		return confirmScript
-	case redlock.OpExtend:
-		return extendScript
-	}
-	return releaseScript
-}
-
-// appendCall writes a call as a script's.
-func (n *Node) appendCall(b []byte, w *waiting, to *link, mode string) []byte {
-	call := w.call
-	s := scriptOf(call.Op)
-	queues := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease
-	tombstone := call.Op == redlock.OpAcquire || call.Op == redlock.OpRelease && !(call.Ordered && to.sealed)
-	keys := 2
-	if queues {
-		keys++
-	}
-	if tombstone {
-		keys++
-	}
-	b = appendArray(b, 3+keys+s.arguments)
-	if w.how == byText || w.how == toSettle {
-		b = appendBulk(appendBulk(b, "EVAL"), s.source)
-	} else {
-		b = appendBulk(appendBulk(b, "EVALSHA"), s.digest)
-	}
-	b = appendNumber(b, uint64(keys))
-	b = n.appendKey(b, call.Key, "", "")
-	at := counterOf(tagOf(call.Key))
-	b = appendBulk(b, n.fencesOf(at))
-	if queues {
-		b = n.appendKey(b, call.Key, queueInfix, "")
-	}
-	if tombstone {
-		b = n.appendKey(b, call.Key, tombstoneInfix, call.Owner)
-	}
-	b = appendBulk(b, mode)
-	if call.Op != redlock.OpRelease {
-		b = appendNumber(b, uint64(n.place(at)))
-	}
-	b = appendBulk(b, call.Owner)
-	switch call.Op {
-	case redlock.OpAcquire:
-		b = appendNumber(b, uint64(milliseconds(call.TTL)))
-		switch {
-		case w.instead != 0:
-			b = appendBulk(appendNumber(b, w.instead), "settle")
-		case w.how == toSettle:
-			b = appendBulk(appendNumber(b, call.Hint), "count")
-		default:
-			b = appendBulk(appendNumber(b, min(call.Hint, redlock.MaxFence)), flag(!call.Ordered || !to.sealed))
-		}
-		b = appendPlace(b, call.Place, to)
-	case redlock.OpConfirm:
-		b = appendNumber(appendNumber(b, call.Fence), call.Token)
-	case redlock.OpExtend:
-		b = appendNumber(appendNumber(b, call.Fence), uint64(milliseconds(call.TTL)))
-	case redlock.OpRelease:
-		if tombstone {
-			b = appendNumber(b, uint64(n.tombstone))
-		} else {
-			b = appendBulk(b, "")
-		}
-		b = appendBulk(b, n.wakes)
-		b = appendNumber(appendBulk(b, flag(call.Wake)), uint64(n.place(at)))
-	}
-	return b
-}
-
-func flag(is bool) string {
-	if is {
-		return "1"
-	}
-	return ""
-}
-
-// appendPlace writes what the acquire script takes of a waiter; no place, if it does not
-// want one or could not be called.
-func appendPlace(b []byte, p redlock.Place, to *link) []byte {
-	if p.Waiter == "" || to.channel == "" {
-		return append(b, "$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n"...)
-	}
-	b = appendBulk(b, p.Waiter)
-	if p.Hold == 0 {
-		return append(b, "$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n"...)
-	}
-	b = appendNumber(b, p.Since)
-	b = appendMember(b, p, to)
-	return appendNumber(b, uint64(queueKept.Milliseconds()))
-}
-
-// queueKept is for how long a queue is kept from when somebody last asked for a place.
-// Waiters do that every now and then.
-const queueKept = time.Minute
-
-// appendMember writes a place as lua/queue.lua has it.
-func appendMember(b []byte, p redlock.Place, to *link) []byte {
-	var buf [256]byte
-	member := append(append(buf[:0], p.Waiter...), to.channel...)
-	member = append(strconv.AppendInt(member, milliseconds(p.Hold), 10), ';')
-	if to.native.Load() {
-		member = appendAside(member, p.Waiter)
-	}
-	return appendBulk(b, member)
 }
 
 // streamable says whether one connection can carry all calls.
