@@ -58,7 +58,7 @@
 //
 // With these in addition waiters are called, and need not poll: +subscribe
 // +unsubscribe +publish +zadd +zpopmin +zrange +zrem +pexpire. With these it is faster:
-// +restore +hget +hdel +hgetall +bitfield +client|id +client|kill +script|load. To give
+// +restore +hget +hdel +hgetall +bitfield +client|id +client|kill +script|load +script|exists. To give
 // only some of either list is of no use. [Node.Probe] tells more with +config|get.
 //
 // TTLs run on the server's wall clock. If that is set forward, locks end early; if

@@ -100,11 +100,8 @@ func (s *stream) handshake(ctx context.Context, l *link) error {
 		return err
 	}
 	l.native.Store(l.sealed && version >= 7)
-	for _, script := range []*script{acquireScript, confirmScript, extendScript, releaseScript} {
-		// If it may not be loaded, the first call sends it.
-		if err := l.conn.ScriptLoad(ctx, script.source).Err(); err != nil && !isReply(err) {
-			return err
-		}
+	if err := loadScripts(ctx, l.conn); err != nil {
+		return err
 	}
 	sent := s.clock.Now()
 	at, err := l.conn.Time(ctx).Result()
@@ -113,6 +110,29 @@ func (s *stream) handshake(ctx context.Context, l *link) error {
 	}
 	if err != nil && !isReply(err) {
 		return err
+	}
+	return nil
+}
+
+// loadScripts gives the server the scripts that it lacks. If it may not be given one, the
+// first call sends it.
+func loadScripts(ctx context.Context, c *redis.Conn) error {
+	scripts := []*script{acquireScript, confirmScript, extendScript, releaseScript}
+	digests := make([]string, len(scripts))
+	for i, script := range scripts {
+		digests[i] = script.digest
+	}
+	has, err := c.ScriptExists(ctx, digests...).Result()
+	if err != nil && !isReply(err) {
+		return err
+	}
+	for i, script := range scripts {
+		if len(has) == len(scripts) && has[i] {
+			continue
+		}
+		if err := c.ScriptLoad(ctx, script.source).Err(); err != nil && !isReply(err) {
+			return err
+		}
 	}
 	return nil
 }

@@ -52,20 +52,30 @@ end
 -- The lock as it is: nil if it is free. Data that is not ours comes back as an
 -- owner with fence 0, which no grant has.
 local lock
+local function read_hash(hash)
+  local owner, fence = hash[1], string.match(hash[2] or '', '^(%d+):?%d*$')
+  local set_aside = owner and string.byte(owner) == 126 -- '~'
+  if #hash == 2 and fence and #fence <= 16 and #owner == (set_aside and 33 or 32) then
+    lock = {owner = owner, fence = tonumber(fence), counter = 0, ends = '0', until_us = 0}
+    lock.native, lock.set_aside = true, set_aside
+  end
+  return lock or not hash.err and #hash == 0
+end
+
+-- Over streams most locks are hashes, and else strings.
 local function read_lock()
+  if mode == 'fast' and read_hash(redis.pcall('HGETALL', KEYS[1])) then
+    return
+  end
   local value = redis.pcall('GET', KEYS[1])
   if not value then
     return
   end
   if type(value) == 'table' then
     local hash = redis.pcall('HGETALL', KEYS[1])
-    local owner, fence = hash[1], string.match(hash[2] or '', '^(%d+):?%d*$')
-    local set_aside = owner and string.byte(owner) == 126 -- '~'
-    if #hash ~= 2 or not fence or #fence > 16 or #owner ~= (set_aside and 33 or 32) then
+    if not read_hash(hash) then
       error(hash.err or value.err)
     end
-    lock = {owner = owner, fence = tonumber(fence), counter = 0, ends = '0', until_us = 0}
-    lock.native, lock.set_aside = true, set_aside
     return
   end
   local owner, fence, counter, ends = string.match(value, '^([^:]+):(%d+):(%d+):(%d+)$')
