@@ -54,12 +54,12 @@
 // select for a database other than 0:
 //
 //	ACL SETUSER locks on >password ~redlock:* &redlock:* +hello +auth +info
-//	    +eval +evalsha +get +set +del +exists +pttl +getrange +setrange +time
+//	    +eval +evalsha +get +set +del +exists +pttl +pexpire +hget +hdel +hgetall
+//	    +zadd +zpopmin +zrange +zrem +getrange +setrange +time +publish
 //
-// With these in addition waiters are called, and need not poll: +subscribe
-// +unsubscribe +publish +zadd +zpopmin +zrange +zrem +pexpire. With these it is faster:
-// +restore +hget +hdel +hgetall +bitfield +client|id +client|kill +script|load +script|exists. To give
-// only some of either list is of no use. [Node.Probe] tells more with +config|get.
+// With these in addition it is faster: +restore +bitfield +client|id +client|kill
+// +script|load +script|exists; and with +subscribe +unsubscribe waiters are called, and
+// need not poll. [Node.Probe] tells more with +config|get.
 //
 // TTLs run on the server's wall clock. If that is set forward, locks end early; if
 // it is set back, they last longer. Let it be slewed, not stepped. Every vote

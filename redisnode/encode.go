@@ -66,7 +66,6 @@ func (s *stream) encodeNative(w *waiting, to *link, server serverTime) {
 	}
 	if acquire {
 		if r.words == 0 || w.call.Hint < r.lowest {
-
 			r.lowest = w.call.Hint
 		}
 		r.words += countWords

@@ -26,9 +26,9 @@ import (
 //
 // They cost the server a quarter of what the scripts do. RESTORE makes a hash of one
 // field, with its expiry, unless the key exists; and a hash whose last field goes is
-// gone. A counter tells the smallest fence that may be given next. The first sum ends at zero, so the two make
-// it hint+1 if the hint may be given, and else one more than it was; and the first says
-// which.
+// gone. A counter tells the smallest fence that may be given next. The first sum ends at
+// zero, so the two make it hint+1 if the hint may be given, and else one more than it
+// was; and the first says which.
 //
 // Nothing makes one of the two commands, and others may come in between. They find the key
 // held, so no other fence is given out, unless the grant is over by then:
@@ -285,7 +285,7 @@ func isForGood(reply []byte) bool {
 	return bytes.HasPrefix(reply, []byte("ERR")) || bytes.HasPrefix(reply, []byte("NOPERM"))
 }
 
-// readTaken reads what became of a waiter's, and whether the key was set aside for it.
+// readTaken is readAcquired for a waiter, and tells whether the key was set aside for it.
 func readTaken(r *bufio.Reader) (result outcome, wasAside bool, err error) {
 	freed, err := readNumber(r, ':')
 	if _, replied := err.(replyError); err != nil && !replied {

@@ -157,7 +157,8 @@ func TestINFODenied(t *testing.T) {
 	s := testserver.StartRedis(t)
 	admin := client(t, &redis.Options{Addr: s.Addr()})
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "locks", "on", ">secret", "~redlock:*", "&redlock:*",
-		"+hello", "+auth", "+select", "+evalsha", "+eval", "+get", "+set", "+del", "+exists", "+pttl", "+getrange", "+setrange", "+time").Err())
+		"+hello", "+auth", "+select", "+evalsha", "+eval", "+get", "+set", "+del", "+exists", "+pttl", "+pexpire", "+hget", "+hdel", "+hgetall",
+		"+zadd", "+zpopmin", "+zrange", "+zrem", "+getrange", "+setrange", "+time", "+publish").Err())
 	asLocks := func(o *redisnode.Options) { o.Username, o.Password = "locks", "secret" }
 
 	n := node(t, s.Addr(), asLocks)
@@ -176,10 +177,14 @@ func TestINFODenied(t *testing.T) {
 
 	// With +info these are the commands that the package documentation names.
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "locks", "+info").Err())
+	require.NoError(t, admin.ACLLogReset(t.Context()).Err())
 	require.True(t, acquire(t, n, "k", 1).Granted)
 	release(t, n, "k", 1)
 	_, err = n.Inspect(within(t, patience), "k")
 	require.NoError(t, err)
+	denied, err := admin.ACLLog(t.Context(), 10).Result()
+	require.NoError(t, err)
+	require.Empty(t, denied)
 }
 
 // Who has fewer rights than the holder cannot see whose lock it is, and must not say

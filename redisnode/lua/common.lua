@@ -52,6 +52,8 @@ end
 -- The lock as it is: nil if it is free. Data that is not ours comes back as an
 -- owner with fence 0, which no grant has.
 local lock
+
+-- What HGETALL gave of it. Says whether that was all there is to know.
 local function read_hash(hash)
   local owner, fence = hash[1], string.match(hash[2] or '', '^(%d+):?%d*$')
   local set_aside = owner and string.byte(owner) == 126 -- '~'
@@ -94,7 +96,6 @@ end
 local function value_of(owner, fence, counter, ends)
   return owner .. ':' .. text_of(fence) .. ':' .. text_of(counter) .. ':' .. ends
 end
-
 
 -- The lock's end in microseconds.
 local function lock_end()
