@@ -81,6 +81,25 @@ func TestAnAcquireMadeAgainDoesNotUndoItsRelease(t *testing.T) {
 	})
 }
 
+// A place may stay behind when the call that would have ended it is lost. When its waiter
+// is called, the process passes the key on.
+func TestACallForAWaiterThatIsGone(t *testing.T) {
+	s := testserver.StartRedis(t)
+	n, c := node(t, s.Addr()), client(t, &redis.Options{Addr: s.Addr()})
+	hint := uint64(time.Now().UnixMicro())
+	together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
+	stop := n.Watch("k", owner(7), func() {})
+	waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
+	together(t, n, waits)
+	places := c.ZRangeWithScores(t.Context(), "redlock:{k}:queue", 0, -1).Val()
+	require.Len(t, places, 1)
+	stop()
+	require.Eventually(t, func() bool { return c.Exists(t.Context(), "redlock:{k}:queue").Val() == 0 }, patience, time.Millisecond)
+	require.NoError(t, c.ZAdd(t.Context(), "redlock:{k}:queue", places...).Err())
+	together(t, n, &redlock.Call{Op: redlock.OpRelease, Owner: chance(1), Wake: true})
+	require.Eventually(t, func() bool { return c.Exists(t.Context(), "redlock:{k}").Val() == 0 }, patience, time.Millisecond)
+}
+
 // A waiter whose process has hung up is passed over.
 func TestAWaiterThatHungUp(t *testing.T) {
 	addr := testserver.StartRedis(t).Addr()
