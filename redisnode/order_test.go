@@ -66,12 +66,7 @@ func TestAnAcquireMadeAgainDoesNotUndoItsRelease(t *testing.T) {
 	})
 	t.Run("of a waiter, which leaves no place behind", func(t *testing.T) {
 		n, c := start(t)
-		hint := micros()
-		together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
-		stop := n.Watch("k", owner(7), func() {})
-		waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
-		together(t, n, waits)
-		require.True(t, waits.Vote.Queued)
+		hint, stop := heldAndWaitedFor(t, n)
 		late := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(3), Hint: hint, Place: redlock.Place{Waiter: owner(7)}}
 		together(t, n, late, &redlock.Call{Op: redlock.OpRelease, Owner: chance(3)})
 		require.False(t, late.Vote.Granted)
@@ -81,16 +76,25 @@ func TestAnAcquireMadeAgainDoesNotUndoItsRelease(t *testing.T) {
 	})
 }
 
+// heldAndWaitedFor has the first owner hold the key, with the hint, and the waiter 7 queue
+// for it, until stop.
+func heldAndWaitedFor(t *testing.T, n *redisnode.Node) (hint uint64, stop func()) {
+	t.Helper()
+	hint = uint64(time.Now().UnixMicro())
+	together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
+	stop = n.Watch("k", owner(7), func() {})
+	waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
+	together(t, n, waits)
+	require.True(t, waits.Vote.Queued)
+	return hint, stop
+}
+
 // A place may stay behind when the call that would have ended it is lost. When its waiter
 // is called, the process passes the key on.
 func TestACallForAWaiterThatIsGone(t *testing.T) {
 	s := testserver.StartRedis(t)
 	n, c := node(t, s.Addr()), client(t, &redis.Options{Addr: s.Addr()})
-	hint := uint64(time.Now().UnixMicro())
-	together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
-	stop := n.Watch("k", owner(7), func() {})
-	waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
-	together(t, n, waits)
+	_, stop := heldAndWaitedFor(t, n)
 	places := c.ZRangeWithScores(t.Context(), "redlock:{k}:queue", 0, -1).Val()
 	require.Len(t, places, 1)
 	stop()
@@ -130,12 +134,7 @@ func TestAWaiterThatHungUp(t *testing.T) {
 func TestAFreeKeyWithAQueue(t *testing.T) {
 	s := testserver.StartRedis(t)
 	n, c := node(t, s.Addr()), client(t, &redis.Options{Addr: s.Addr()})
-	hint := uint64(time.Now().UnixMicro())
-	together(t, n, &redlock.Call{Op: redlock.OpAcquire, Owner: chance(1), Hint: hint})
-	stop := n.Watch("k", owner(7), func() {})
-	waits := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(2), Hint: hint, Place: redlock.Place{Waiter: owner(7), Since: 1, Hold: time.Hour}}
-	together(t, n, waits)
-	require.True(t, waits.Vote.Queued)
+	hint, stop := heldAndWaitedFor(t, n)
 	require.Positive(t, c.PTTL(t.Context(), "redlock:{k}:queue").Val())
 	require.NoError(t, c.Del(t.Context(), "redlock:{k}").Err(), "as if it had expired")
 	takes := &redlock.Call{Op: redlock.OpAcquire, Owner: chance(3), Hint: hint + 1, Place: redlock.Place{Waiter: owner(7)}}

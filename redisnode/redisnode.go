@@ -166,7 +166,6 @@ func (n *Node) Acquire(ctx context.Context, req redlock.AcquireRequest) (redlock
 	}
 	return n.vote(ctx, "acquire", acquireScript, req.Key, req.Owner,
 		milliseconds(req.TTL), min(req.Hint, redlock.MaxFence), "1", "", "", "", "")
-
 }
 
 // Confirm implements redlock.Node.

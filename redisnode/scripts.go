@@ -21,7 +21,6 @@ var (
 	confirmScript = loadScript(5, "common", "confirm")
 	extendScript  = loadScript(5, "renew", "common", "extend")
 	releaseScript = loadScript(6, "queue", "release")
-
 	inspectScript = loadScript(2, "common", "inspect")
 )
 

@@ -5,7 +5,6 @@ if ARGV[1] == 'fast' then
   local owner, fence, ttl_ms = ARGV[3], ARGV[4], ARGV[5]
   local hash = redis.pcall('HGETALL', KEYS[1])
   if #hash == 2 and hash[1] == owner and (hash[2] == fence or string.sub(hash[2], 1, #fence + 1) == fence .. ':') then
-
     local longer = redis.pcall('PEXPIRE', KEYS[1], ttl_ms, 'GT') -- Redis 7.0 knows that, and no other has such locks
     if type(longer) == 'number' then
       local time = redis.call('TIME')
